@@ -1,0 +1,47 @@
+"""Field lines to fields: (lower-case name, value) for lines that the grammar has accepted.
+
+The same client sends the same Accept, User-Agent and Connection with each request, so what such a line means is
+remembered. Only fields whose value is no secret are: how long a line takes must not tell whether somebody else has
+sent the same cookie. What is remembered is bounded, as peers choose it.
+"""
+
+from __future__ import annotations
+
+from gruvihttp.sansio.headers import Field
+
+__all__ = ["fields_of_usual_lines"]
+
+_REPEATED = frozenset(
+    b"""
+    accept accept-charset accept-encoding accept-language accept-ranges cache-control connection content-encoding
+    content-language content-type dnt host keep-alive pragma priority sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform
+    sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user sec-gpc server te transfer-encoding
+    upgrade-insecure-requests user-agent vary via x-content-type-options x-forwarded-port x-forwarded-proto
+    x-frame-options x-requested-with
+    """.split()
+)
+
+
+class _Known(dict[bytes, Field]):
+    """Line -> field, for usual lines: ``name: value``."""
+
+    MOST_LINES = 4096
+    LONGEST_LINE = 256  # most of a user agent's lines, and 1 MiB in all
+
+    def __missing__(self, line: bytes) -> Field:
+        name, _, value = line.partition(b": ")
+        field = (name.lower(), value)
+        if len(line) <= self.LONGEST_LINE and field[0] in _REPEATED:
+            if len(self) >= self.MOST_LINES:
+                self.clear()  # start over: cheaper than to keep an order, and rare
+            self[line] = field
+        return field
+
+
+_known = _Known()
+
+
+def fields_of_usual_lines(lines: list[bytes]) -> list[Field]:
+    """The fields of lines of the form ``name: value``, with one blank after the colon and none at the end."""
+    known = _known
+    return [known[line] for line in lines]

@@ -1,0 +1,208 @@
+"""`Headers`: the fields of a message, and the sets of field names that have rules.
+
+A field is kept twice: with its name as it was written, which is what goes on the wire, and with the name in lower
+case, by which it is found. Start lines and framing are not known here; what Content-Length and Transfer-Encoding may
+look like is, because a section that contradicts itself must not come into being (RFC 9112 §6.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+from gruvihttp.errors import LocalProtocolError
+from gruvihttp.sansio.grammar import CONTENT_LENGTH_RE, FIELD_NAME_RE, FIELD_VALUE_RE
+
+__all__ = [
+    "FORBIDDEN_IN_TRAILERS",
+    "HOP_BY_HOP",
+    "Field",
+    "Headers",
+    "combined",
+    "list_members",
+    "merged_content_length",
+    "to_bytes",
+]
+
+Field = tuple[bytes, bytes]
+Text = bytes | str
+
+# RFC 9110 §7.6.1: fields meant for one connection only. Trailer is not among them: it may be forwarded.
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailers",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+
+# RFC 9110 §6.5.1: what frames, routes, authenticates, controls or describes the message cannot come after it
+FORBIDDEN_IN_TRAILERS = HOP_BY_HOP | frozenset(
+    (
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"max-forwards",
+        b"pragma",
+        b"range",
+        b"set-cookie",
+        b"trailer",
+        b"www-authenticate",
+    )
+)
+
+
+class Headers(Sequence[Field]):
+    """Field lines of one section, in their order; a sequence of (lower-case name, value) pairs of bytes.
+
+    Equal to any sequence of the same pairs. `raw_items()` has the names as they were written.
+    """
+
+    __slots__ = ("_lines", "_raw", "fields")
+
+    fields: list[Field]
+    _lines: list[bytes]
+    _raw: list[Field] | None
+
+    def __init__(self, raw: Iterable[Field] = ()) -> None:
+        """`raw` are (name as written, value) pairs that the grammar has accepted, values without outer blanks."""
+        self._raw = list(raw)
+        self._lines = []
+        self.fields = [(name.lower(), value) for name, value in self._raw]
+
+    @property
+    def raw(self) -> list[Field]:
+        """The (name as written, value) pairs; not to be changed."""
+        if self._raw is None:
+            self._raw = [(name, value) for name, _, value in [line.partition(b": ") for line in self._lines]]
+        return self._raw
+
+    @classmethod
+    def of(cls, fields: Headers | Iterable[tuple[Text, Text]] | None) -> Headers:
+        """Check and convert what a caller gives: pairs of str (ASCII) or bytes; None is no field; Headers pass.
+
+        Raises LocalProtocolError for a name that is no token, a value with controls or outer blanks, and a
+        Content-Length or Transfer-Encoding section that no framing can follow (RFC 9112 §6).
+        """
+        if type(fields) is cls:
+            return fields
+        return cls(_checked(fields or ()))
+
+    @overload
+    def __getitem__(self, index: int) -> Field: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Field]: ...
+    def __getitem__(self, index: int | slice) -> Field | Sequence[Field]:
+        return self.fields[index]
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.fields)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return self.fields == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # a list of fields compares by content, as lists do
+
+    def __repr__(self) -> str:
+        return f"<Headers({self.fields!r})>"
+
+    def raw_items(self) -> list[Field]:
+        """The (name as written, value) pairs."""
+        return list(self.raw)
+
+    def combined(self) -> dict[bytes, bytes]:
+        """One value for each name; the values of repeated fields joined by a comma (RFC 9110 §5.3)."""
+        return combined(self.fields)
+
+
+EMPTY = Headers()
+
+
+def parsed_headers(lines: list[bytes], fields: list[Field]) -> Headers:
+    """`Headers` of lines ``name: value`` that the grammar has accepted; `fields` are the same with lower-case names."""
+    headers = Headers.__new__(Headers)
+    headers._lines = lines
+    headers._raw = None
+    headers.fields = fields
+    return headers
+
+
+def combined(fields: Sequence[Field]) -> dict[bytes, bytes]:
+    """One value for each lower-case name of `fields`, repeated ones joined by a comma (RFC 9110 §5.3)."""
+    values = dict(fields)
+    if len(values) == len(fields):
+        return values
+    gathered: dict[bytes, list[bytes]] = {}
+    for name, value in fields:
+        gathered.setdefault(name, []).append(value)
+    return {name: b", ".join(several) for name, several in gathered.items()}
+
+
+def list_members(value: bytes) -> list[bytes]:
+    """The members of a list-based field in lower case, empty ones dropped (RFC 9110 §5.6.1)."""
+    return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
+
+
+def merged_content_length(value: bytes) -> bytes | None:
+    """The one length that a Content-Length value announces, or None if it is no length or several (RFC 9110 §8.6)."""
+    lengths = {member.strip(b" \t") for member in value.split(b",")}
+    if len(lengths) != 1:
+        return None
+    (length,) = lengths
+    return length if CONTENT_LENGTH_RE.fullmatch(length) else None
+
+
+def to_bytes(text: Any) -> bytes:  # Any: whatever a caller passes; what is refused here is a TypeError
+    """`text` as bytes; str must be ASCII (UnicodeEncodeError otherwise). Anything but str and bytes-like: TypeError."""
+    if isinstance(text, str):
+        return text.encode("ascii")
+    if isinstance(text, int):
+        raise TypeError("expected bytes-like object, not int")
+    return bytes(text)
+
+
+def _checked(fields: Iterable[tuple[Text, Text]]) -> list[Field]:
+    raw: list[Field] = []
+    length: bytes | None = None
+    coded = False
+    for given_name, given_value in fields:
+        name, value = to_bytes(given_name), to_bytes(given_value)
+        if not FIELD_NAME_RE.fullmatch(name):
+            raise LocalProtocolError(f"Illegal header name {name!r}")
+        if not FIELD_VALUE_RE.fullmatch(value):
+            raise LocalProtocolError(f"Illegal header value for {name!r}")
+        lower = name.lower()
+        if lower == b"content-length":
+            merged = merged_content_length(value)
+            if merged is None:
+                raise LocalProtocolError("bad Content-Length")
+            if length is not None:
+                if merged != length:
+                    raise LocalProtocolError("conflicting Content-Length headers")
+                continue
+            length = value = merged
+        elif lower == b"transfer-encoding":
+            if coded:
+                raise LocalProtocolError("multiple Transfer-Encoding headers", error_status_hint=501)
+            value = value.lower()
+            if value != b"chunked":
+                raise LocalProtocolError("Only Transfer-Encoding: chunked is supported", error_status_hint=501)
+            coded = True
+        raw.append((name, value))
+    return raw

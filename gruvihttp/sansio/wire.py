@@ -1,0 +1,192 @@
+"""The two halves of an HTTP/1 connection: a reader and a writer of messages, one direction each.
+
+A reader turns bytes into events, message after message, for as long as it is asked; it knows the plan of the message
+it is in. A writer turns the content of one message after another into bytes. Neither knows the other direction, the
+joint state of an exchange, or any policy: whoever couples two halves decides whether a next message may come.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gruvihttp.errors import IncompleteMessage, RemoteProtocolError
+from gruvihttp.limits import Limits
+from gruvihttp.sansio.buffer import Buffer
+from gruvihttp.sansio.content import Decoder, Encoder, decoder_of, encoder_of
+from gruvihttp.sansio.events import (
+    CONNECTION_CLOSED,
+    END_OF_MESSAGE,
+    EndOfMessage,
+    InformationalResponse,
+)
+from gruvihttp.sansio.framing import NONE, Framing, Plan, of_request, of_response
+from gruvihttp.sansio.headers import Headers
+from gruvihttp.sansio.heads import read_request, read_response
+from gruvihttp.sansio.sentinels import NEED_DATA, PAUSED
+
+__all__ = ["MessageReader", "MessageWriter", "RequestReader", "ResponseReader"]
+
+# RFC 9112 §2.2 wants "at least one" ignored; some clients send a CRLF after each POST. More is an attack on patience.
+_MOST_EMPTY_LINES = 16
+
+
+class MessageReader:
+    """Bytes to events for the messages of one direction: what both kinds of reader share."""
+
+    __slots__ = ("_decoder", "_limits", "buffer", "plan")
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.buffer = Buffer()
+        self.plan: Plan = Plan(NONE, persists=True)
+        self._limits = limits or Limits()
+        self._decoder: Decoder | None = None  # None between two messages
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the peer; b"" says that its stream has ended. RuntimeError for bytes after the end."""
+        if not data:
+            self.buffer.ended = True
+        elif self.buffer.ended:
+            raise RuntimeError("bytes after the end of the stream")
+        else:
+            self.buffer.append(data)
+
+    @property
+    def trailing_data(self) -> tuple[bytes, bool]:
+        """The bytes that were received and not parsed, and whether the stream has ended."""
+        return bytes(self.buffer), self.buffer.ended
+
+    @property
+    def between_messages(self) -> bool:
+        """Whether the next event begins a message."""
+        return self._decoder is None
+
+    def next_event(self) -> Any:
+        """The next event, NEED_DATA, or ConnectionClosed when the stream ended between two messages.
+
+        Raises RemoteProtocolError or one of its kinds; the reader is of no use after that.
+        """
+        decoder = self._decoder
+        if decoder is None:
+            return self._next_head()
+        event = decoder.read(self.buffer)
+        if event is END_OF_MESSAGE or type(event) is EndOfMessage:
+            self._decoder = None
+        return event
+
+    def _next_head(self) -> Any:
+        raise NotImplementedError
+
+    def _no_head(self) -> Any:
+        """What there is to say while a head is not complete."""
+        buffer = self.buffer
+        if not buffer.ended:
+            return NEED_DATA
+        if len(buffer):
+            raise IncompleteMessage("peer closed connection in the middle of a head")
+        return CONNECTION_CLOSED
+
+
+class RequestReader(MessageReader):
+    """Requests, one after another: Request, Data ..., EndOfMessage, Request, ...
+
+    `plan` is the plan of the latest request. `strict` is a server's policy: it refuses obs-fold, control characters
+    in values and a repeated Content-Length, and ignores a few empty lines before a request (RFC 9112 §2.2).
+    """
+
+    __slots__ = ("_empty_lines", "_strict")
+
+    def __init__(self, limits: Limits | None = None, *, strict: bool = True) -> None:
+        super().__init__(limits)
+        self._strict = strict
+        self._empty_lines = 0
+
+    def _next_head(self) -> Any:
+        buffer = self.buffer
+        if buffer.start == len(buffer.data):
+            return self._no_head()
+        if self._strict and buffer.data[buffer.start] == 0x0D and not self._skip_empty_lines():
+            return self._no_head()
+        request = read_request(buffer, self._limits, strict=self._strict)
+        if request is None:
+            return self._no_head()
+        self.plan = plan = of_request(request, self._limits.content_bytes, strict=self._strict)
+        self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=False, strict=self._strict)
+        self._empty_lines = 0
+        return request
+
+    def _skip_empty_lines(self) -> bool:
+        """Whether, after empty lines were skipped, something else has come."""
+        buffer = self.buffer
+        while buffer.data.startswith(b"\r\n", buffer.start):
+            buffer.skip_to(buffer.start + 2)
+            self._empty_lines += 1
+            if self._empty_lines > _MOST_EMPTY_LINES:
+                raise RemoteProtocolError("too many empty lines before a request")
+        if buffer.start == len(buffer.data):
+            return False
+        return bytes(buffer.data[buffer.start :]) != b"\r"
+
+
+class ResponseReader(MessageReader):
+    """Responses, one after another: InformationalResponse ..., Response, Data ..., EndOfMessage, ...
+
+    `request_method` is the method of the request that the next response answers; whoever knows the requests sets it.
+    `plan` is the plan of the latest final response. After 101, or 2xx to CONNECT, the bytes are not HTTP: PAUSED.
+    """
+
+    __slots__ = ("_switched", "request_method")
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        super().__init__(limits)
+        self.request_method = b"GET"
+        self._switched = False
+
+    def _next_head(self) -> Any:
+        buffer = self.buffer
+        if self._switched:
+            return PAUSED
+        if buffer.start == len(buffer.data):
+            return self._no_head()
+        response = read_response(buffer, self._limits)
+        if response is None:
+            return self._no_head()
+        status = response.status_code
+        if type(response) is InformationalResponse:
+            self._switched = status == 101
+            return response
+        if self.request_method == b"CONNECT" and status < 300:
+            self._switched = True
+            self.plan = Plan(NONE, persists=True)
+            return response
+        self.plan = plan = of_response(response, self.request_method)
+        self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=True, strict=False)
+        return response
+
+
+class MessageWriter:
+    """The content of messages of one direction to bytes. Heads are written by `heads.write_request` and its twin."""
+
+    __slots__ = ("_encoder",)
+
+    def __init__(self) -> None:
+        self._encoder: Encoder = encoder_of(NONE)
+
+    def start(self, framing: Framing) -> None:
+        """Begin the content of a message."""
+        self._encoder = encoder_of(framing)
+
+    def data(self, data: Any) -> list[Any]:
+        """The buffers that carry a piece of content: any object with a length; an empty one is nothing.
+
+        Raises LocalProtocolError if it is more than was announced; nothing of it may be sent then.
+        """
+        return self._encoder.data(data)
+
+    def end(self, trailers: Headers) -> bytes:
+        """The bytes that end the message.
+
+        Raises LocalProtocolError if less content was given than announced, or if trailers are not possible.
+        """
+        return self._encoder.end(trailers)
+
+
