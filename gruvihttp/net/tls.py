@@ -1,0 +1,73 @@
+"""TLS contexts and what can be told about a TLS session. The session itself is driven in `tlslayer`."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from functools import cache
+from typing import TypeAlias
+
+from gruvihttp.net.sockets import RawSocket
+
+__all__ = ["TlsOption", "client_context", "environ_of", "server_context"]
+
+# What users may give as ``ssl=``. A callable gets the raw socket; so it can choose by address, or read new files.
+TlsOption: TypeAlias = bool | ssl.SSLContext | Callable[[RawSocket], ssl.SSLContext]
+
+
+def client_context(
+    option: TlsOption | None, sock: RawSocket, alpn: tuple[str, ...] = ()
+) -> ssl.SSLContext | None:
+    """The context for a connection that we open, or None for one without TLS.
+
+    True means the system's trust store, with certificates and host names verified; `alpn` is offered with that one
+    only, since a context that the user made says itself what it offers.
+    """
+    if option is True:
+        return _default_client_context(alpn)
+    return _given_context(option, sock)
+
+
+def server_context(option: TlsOption | None, sock: RawSocket) -> ssl.SSLContext | None:
+    """The context for a connection that we accepted, or None for one without TLS."""
+    if option is True:
+        raise TypeError(
+            "a server's ssl= must be an SSLContext with a certificate, not True"
+        )
+    return _given_context(option, sock)
+
+
+def environ_of(session: ssl.SSLObject) -> dict[str, str]:
+    """HTTPS, SSL_PROTOCOL, SSL_CIPHER and SSL_CIPHER_USEKEYSIZE of a session, as CGI programs know them."""
+    described = {"HTTPS": "on"}
+    if (protocol := session.version()) is not None:
+        described["SSL_PROTOCOL"] = protocol
+    if (cipher := session.cipher()) is not None:
+        described["SSL_CIPHER"] = cipher[0]
+        described["SSL_CIPHER_USEKEYSIZE"] = str(
+            cipher[2]
+        )  # text, as everything without a dot in an environ
+    return described
+
+
+def _given_context(option: TlsOption | None, sock: RawSocket) -> ssl.SSLContext | None:
+    if option is None or option is False:
+        return None
+    context = (
+        option
+        if isinstance(option, ssl.SSLContext) or not callable(option)
+        else option(sock)
+    )
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(
+            f"ssl= must be False, True, an SSLContext or a callable that returns one, not {context!r}"
+        )
+    return context
+
+
+@cache
+def _default_client_context(alpn: tuple[str, ...]) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    return context
