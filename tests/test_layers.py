@@ -40,11 +40,11 @@ SAME_LEVEL = {("__main__", "cli"), ("cli", "__init__"), ("compat/", "__init__"),
 # What a file may not import, although its layer would allow it: ours (as component), the standard library's or others'.
 FORBIDDEN: dict[str, set[str]] = {
     "sansio/": {
-        "asyncio", "gevent", "greenlet", "http.client", "http.server", "logging", "os", "select", "selectors", "socket",
-        "socketserver", "ssl", "subprocess", "threading", "time",
+        "_socket", "asyncio", "gevent", "greenlet", "http.client", "http.server", "logging", "os", "select", "selectors",
+        "socket", "socketserver", "ssl", "subprocess", "threading", "time",
     },
     "net/": {"cgi", "email", "http", "mimetypes", "urllib", "wsgiref"},
-    "reader": {"gevent", "greenlet", "http", "socket", "ssl", "threading"},
+    "reader": {"_socket", "gevent", "greenlet", "http", "socket", "ssl", "threading"},
     "exchanges/": {"urllib", "wsgiref", "click"},
 }  # fmt: skip
 # h11's stand-in is the engine under another name: it knows the engine and nothing above it
