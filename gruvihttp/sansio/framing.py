@@ -16,8 +16,9 @@ from gruvihttp.errors import (
     RemoteProtocolError,
     UnsupportedCoding,
 )
+from gruvihttp.sansio.authority import is_authority
 from gruvihttp.sansio.events import InformationalResponse, Request, Response
-from gruvihttp.sansio.grammar import AUTHORITY_RE, CONTENT_LENGTH_RE
+from gruvihttp.sansio.grammar import CONTENT_LENGTH_RE
 from gruvihttp.sansio.headers import Field, combined, list_members, merged_content_length
 
 __all__ = [
@@ -91,7 +92,7 @@ def of_request(request: Request, content_limit: int | None = None, *, strict: bo
     if host is None:
         if modern:
             raise RemoteProtocolError("missing Host field")
-    elif not _is_authority(host):
+    elif not is_authority(host):
         raise RemoteProtocolError("malformed Host field")
     options = _options(values.get(b"connection"))
     if modern and _DECIDING.isdisjoint(values):
@@ -164,11 +165,6 @@ def persists(message: Request | Response | InformationalResponse) -> bool:
 @lru_cache(maxsize=512)  # there are a handful in the world, and one or two on a connection
 def _options(connection: bytes | None) -> frozenset[bytes]:
     return frozenset(list_members(connection or b""))
-
-
-@lru_cache(maxsize=512)  # a client says the same Host each time
-def _is_authority(host: bytes) -> bool:
-    return AUTHORITY_RE.fullmatch(host) is not None
 
 
 def _refuse_repeated(fields: list[Field], strict: bool) -> None:

@@ -65,16 +65,11 @@ CONTENT_LENGTH_RE = re.compile(rb"[0-9]{1,20}+")
 # 16 digits hold 2**64 - 1.
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+(?:;[\t -~\x80-\xff]*+)?+\r\n")
 
-# RFC 3986 §3.2.2 and §3.2.3, as RFC 9110 §7.2 uses them for Host: reg-name, IPv4 or IP-literal; optional port
-_PCT = rb"%[0-9A-Fa-f]{2}"
-_REG_NAME = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|" + _PCT + rb")*+"
-_IP_LITERAL = rb"\[(?:[0-9A-Fa-f:.]{2,}+|v[0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++)\]"
-AUTHORITY_RE = re.compile(rb"(?:" + _IP_LITERAL + rb"|" + _REG_NAME + rb")(?::[0-9]{0,5}+)?+")
+# RFC 3986 §3.2.2 and §3.2.3, as RFC 9110 §7.2 uses them for Host: reg-name, IPv4 or IP-literal; optional port. Groups:
+# host, what of it must be an IPv6 address (only its letters are looked at here), port
+_REG_NAME = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*+"
+_IP_LITERAL = rb"\[(?:([0-9A-Fa-f:.]++)|v[0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++)\]"
+AUTHORITY_RE = re.compile(rb"(" + _IP_LITERAL + rb"|" + _REG_NAME + rb")(?::([0-9]{0,5}+))?+")
 
-# RFC 9112 §3.2.1: absolute-path [ "?" query ]. Brackets and other visible bytes are not in RFC 3986's pchar, but
-# browsers send some of them raw in queries; only what would change the meaning of a request is refused: the fragment.
-ORIGIN_FORM_RE = re.compile(rb"/[!-\"$-~]*+")
 # RFC 9112 §3.2.2: scheme ":" hier-part; no fragment, and an authority without userinfo (RFC 9110 §4.2.4)
 ABSOLUTE_FORM_RE = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*+://([^/?#@]*+)([/?][!-\"$-~]*+)?+")
-# RFC 9112 §3.2.3: CONNECT names host and port
-AUTHORITY_FORM_RE = re.compile(rb"(?:" + _IP_LITERAL + rb"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|" + _PCT + rb")++):[0-9]{1,5}+")

@@ -22,6 +22,7 @@ from gruvihttp.errors import (
 )
 from gruvihttp.limits import Limits
 from gruvihttp.sansio import grammar
+from gruvihttp.sansio.authority import names_host, names_host_and_port
 from gruvihttp.sansio.buffer import Buffer
 from gruvihttp.sansio.events import Request, parsed_request, parsed_response
 from gruvihttp.sansio.fieldlines import fields_of_usual_lines
@@ -59,10 +60,10 @@ def read_request(buffer: Buffer, limits: Limits, *, strict: bool) -> Request | N
             raise explain_request(head, strict=strict)
         method, target, version, section = match.groups()
         headers = _headers(section)
-    if target[0] != 0x2F or b"#" in target:
-        _check_target(method, target)
     if version != b"1.1":
         _check_version(version)
+    if target[0] != 0x2F or b"#" in target or method == b"CONNECT":
+        _check_target(method, target)
     if len(headers.fields) > limits.fields_count:
         raise FieldsTooLarge(f"more than {limits.fields_count} fields")
     buffer.start = buffer.searched = end
@@ -226,16 +227,17 @@ def _unfolded(head: bytes) -> bytes:
 def _check_target(method: bytes, target: bytes) -> None:
     """Raise unless the target has the form that its method demands (RFC 9112 §3.2)."""
     if method == b"CONNECT":
-        if not grammar.AUTHORITY_FORM_RE.fullmatch(target):
+        if not names_host_and_port(target):
             raise RemoteProtocolError("target of CONNECT is not host:port")
     elif target == b"*":
         if method != b"OPTIONS":
             raise RemoteProtocolError("target * is for OPTIONS only")
     elif target[0] != 0x2F:
         match = grammar.ABSOLUTE_FORM_RE.fullmatch(target)
-        if match is None or not match[1] or not grammar.AUTHORITY_RE.fullmatch(match[1]):
+        if match is None or not names_host(match[1]):
             raise RemoteProtocolError("target is neither a path nor an absolute URI")
     else:
+        # RFC 9112 §3.2.1. Other bytes outside RFC 3986's pchar pass, as browsers send some of them raw in queries.
         raise RemoteProtocolError("target with a fragment")
 
 
