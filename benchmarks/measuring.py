@@ -53,4 +53,7 @@ def sample_engine(name: str, task: str, seconds: float, place: Place) -> Sample:
 
 
 def _sample(command: list[str], seconds: float, place: Place) -> Sample:
-    return Sample.from_json(processes.run(command, place.measured, timeout=seconds + _GRACE_SECONDS))
+    sample = Sample.from_json(processes.run(command, place.measured, timeout=seconds + _GRACE_SECONDS))
+    if not sample.requests:
+        raise Failed(f"nothing was answered within {seconds} s")
+    return sample
