@@ -1,4 +1,4 @@
-"""Field lines to fields: (lower-case name, value) for lines that the grammar has accepted.
+"""A section of field lines to `Headers`, for lines that the grammar has accepted.
 
 The same client sends the same Accept, User-Agent and Connection with each request, so what such a line means is
 remembered. Only fields whose value is no secret are: how long a line takes must not tell whether somebody else has
@@ -7,9 +7,9 @@ sent the same cookie. What is remembered is bounded, as peers choose it.
 
 from __future__ import annotations
 
-from gruvihttp.sansio.headers import Field
+from gruvihttp.sansio.headers import Field, Headers, parsed_headers
 
-__all__ = ["fields_of_usual_lines"]
+__all__ = ["headers_of_usual_lines"]
 
 _REPEATED = frozenset(
     b"""
@@ -30,18 +30,19 @@ class _Known(dict[bytes, Field]):
 
     def __missing__(self, line: bytes) -> Field:
         name, _, value = line.partition(b": ")
-        field = (name.lower(), value)
-        if len(line) <= self.LONGEST_LINE and field[0] in _REPEATED:
+        name = name.lower()
+        field = (name, value)
+        if name in _REPEATED and len(line) <= self.LONGEST_LINE:
             if len(self) >= self.MOST_LINES:
                 self.clear()  # start over: cheaper than to keep an order, and rare
             self[line] = field
         return field
 
 
-_known = _Known()
+_field_of = _Known().__getitem__
 
 
-def fields_of_usual_lines(lines: list[bytes]) -> list[Field]:
+def headers_of_usual_lines(section: bytes) -> Headers:
     """The fields of lines of the form ``name: value``, with one blank after the colon and none at the end."""
-    known = _known
-    return [known[line] for line in lines]
+    lines = section.splitlines()  # there is no CR and no LF but at the ends: the grammar has seen to that
+    return parsed_headers(lines, list(map(_field_of, lines)))  # no bytecode for each line: a third faster

@@ -132,11 +132,12 @@ class Headers(Sequence[Field]):
 
 
 EMPTY = Headers()
+_new = object.__new__
 
 
 def parsed_headers(lines: list[bytes], fields: list[Field]) -> Headers:
     """`Headers` of lines ``name: value`` that the grammar has accepted; `fields` are the same with lower-case names."""
-    headers = Headers.__new__(Headers)
+    headers = _new(Headers)
     headers._lines = lines
     headers._raw = None
     headers.fields = fields

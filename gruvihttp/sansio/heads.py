@@ -25,8 +25,8 @@ from gruvihttp.sansio import grammar
 from gruvihttp.sansio.authority import names_host, names_host_and_port
 from gruvihttp.sansio.buffer import Buffer
 from gruvihttp.sansio.events import Request, parsed_request, parsed_response
-from gruvihttp.sansio.fieldlines import fields_of_usual_lines
-from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers, parsed_headers
+from gruvihttp.sansio.fieldlines import headers_of_usual_lines
+from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers
 
 __all__ = ["read_request", "read_response", "read_trailers", "write_request", "write_response", "write_trailers"]
 
@@ -46,7 +46,7 @@ def read_request(buffer: Buffer, limits: Limits, *, strict: bool) -> Request | N
     match = _match_usual(grammar.USUAL_REQUEST, buffer, limits)
     if match is not None:
         method, target, version, section = match.groups()
-        headers = _usual_headers(section)
+        headers = headers_of_usual_lines(section)
         end = match.end()
     else:
         end = _end_of_head(buffer, limits)
@@ -80,7 +80,7 @@ def read_response(buffer: Buffer, limits: Limits) -> Any:
     match = _match_usual(grammar.USUAL_RESPONSE, buffer, limits)
     if match is not None:
         version, status, reason, section = match.groups()
-        headers = _usual_headers(section)
+        headers = headers_of_usual_lines(section)
         end = match.end()
     else:
         end = _end_of_head(buffer, limits)
@@ -171,13 +171,6 @@ def _match_usual(pattern: re.Pattern[bytes], buffer: Buffer, limits: Limits) -> 
         if end - start > limits.request_line_bytes or end - start > limits.fields_bytes:
             _check_sizes(buffer.data, start, end, limits)
     return match
-
-
-def _usual_headers(section: bytes) -> Headers:
-    """The fields of a section of usual lines."""
-    lines = section.split(b"\r\n")
-    lines.pop()
-    return parsed_headers(lines, fields_of_usual_lines(lines))
 
 
 def _headers(section: bytes) -> Headers:
