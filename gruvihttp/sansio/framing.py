@@ -58,12 +58,14 @@ class Plan(NamedTuple):
     `persists`: the connection may carry another exchange after this one, as far as this head is concerned.
     `expects_continue`: the client waits for 100 (Continue) before it sends the content (RFC 9110 §10.1.1).
     `upgrade`: the protocols that an HTTP/1.1 client would rather speak (RFC 9110 §7.8), in lower case.
+    `repeats_length`: Content-Length came several times with one value, and must not be handed on so (RFC 9110 §8.6).
     """
 
     framing: Framing
     persists: bool
     expects_continue: bool = False
     upgrade: tuple[bytes, ...] = ()
+    repeats_length: bool = False
 
 
 _PLAIN = Plan(NONE, persists=True)
@@ -102,6 +104,7 @@ def of_request(request: Request, content_limit: int | None = None, *, strict: bo
         _persists(options, modern),
         modern and _expects_continue(values.get(b"expect")),
         _proposals(values, options) if modern else (),
+        _repeats(values.get(b"content-length")),
     )
 
 
@@ -113,17 +116,20 @@ def of_response(response: Response, request_method: bytes) -> Plan:
     values = response.headers.combined()
     modern = response.http_version >= b"1.1"
     persists = _persists(_options(values.get(b"connection")), modern)
-    if has_no_content(request_method, response.status_code):
-        return Plan(NONE, persists)
     coding = values.get(b"transfer-encoding")
     announced = values.get(b"content-length")
+    repeats = _repeats(announced)
+    # also where it frames nothing, for the response may be handed on to where it does
+    content_bytes = 0 if announced is None else _content_length(announced, strict=False)
+    if has_no_content(request_method, response.status_code):
+        return Plan(NONE, persists, repeats_length=repeats)
     if coding is not None:
         _refuse_coding(coding)
         # RFC 9112 §6.1, §6.3: the coding wins, but a sender this confused gets no second exchange
-        return Plan(CHUNKED, persists and modern and announced is None)
+        return Plan(CHUNKED, persists and modern and announced is None, repeats_length=repeats)
     if announced is None:
         return Plan(UNTIL_CLOSE, persists=False)
-    return Plan(length(_content_length(announced, strict=False)), persists)
+    return Plan(length(content_bytes), persists, repeats_length=repeats)
 
 
 def of_sent(message: Request | Response, request_method: bytes = b"GET") -> Framing:
@@ -207,6 +213,10 @@ def _content_length(announced: bytes, strict: bool) -> int:
     if digits is None:
         raise RemoteProtocolError("bad Content-Length")
     return int(digits)
+
+
+def _repeats(announced: bytes | None) -> bool:
+    return announced is not None and not announced.isdigit()
 
 
 def _persists(options: Collection[bytes], modern: bool) -> bool:

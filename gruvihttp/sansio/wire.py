@@ -7,6 +7,7 @@ joint state of an exchange, or any policy: whoever couples two halves decides wh
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gruvihttp.errors import IncompleteMessage, RemoteProtocolError
@@ -112,7 +113,7 @@ class RequestReader(MessageReader):
         self.plan = plan = of_request(request, self._limits.content_bytes, strict=self._strict)
         self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=False, strict=self._strict)
         self._empty_lines = 0
-        return request
+        return _with_one_length(request) if plan.repeats_length else request
 
     def _skip_empty_lines(self) -> bool:
         """Whether, after empty lines were skipped, something else has come."""
@@ -160,7 +161,11 @@ class ResponseReader(MessageReader):
             return response
         self.plan = plan = of_response(response, self.request_method)
         self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=True, strict=False)
-        return response
+        return _with_one_length(response) if plan.repeats_length else response
+
+
+def _with_one_length(head: Any) -> Any:
+    return replace(head, headers=Headers.of(head.headers.raw))  # which merges what says the same
 
 
 class MessageWriter:
