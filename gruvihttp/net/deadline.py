@@ -40,9 +40,7 @@ class Alarm:
 
     __slots__ = ("_action", "_fires_at", "_loop", "_timer", "moment")
 
-    def __init__(
-        self, loop: Any, action: Callable[[], object]
-    ) -> None:  # Any: gevent's loops share no public type
+    def __init__(self, loop: Any, action: Callable[[], object]) -> None:  # Any: gevent's loops share no public type
         self._loop = loop
         self._action = action
         self._timer: Any = None
@@ -70,9 +68,7 @@ class Alarm:
     def _arm(self, moment: float) -> None:
         self._disarm()
         # ref=False: what is waited for keeps the loop alive; an alarm alone should not
-        self._timer = self._loop.timer(
-            max(moment - monotonic(), _LEAST_DELAY), ref=False
-        )
+        self._timer = self._loop.timer(max(moment - monotonic(), _LEAST_DELAY), ref=False)
         self._timer.start(self._fire)
         self._fires_at = moment
 

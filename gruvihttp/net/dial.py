@@ -13,13 +13,7 @@ from gevent import get_hub
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.net.deadline import timeout_left
 from gruvihttp.net.resolve import Candidate, resolve
-from gruvihttp.net.sockets import (
-    Address,
-    RawSocket,
-    format_address,
-    take_over,
-    transport_error,
-)
+from gruvihttp.net.sockets import Address, RawSocket, format_address, take_over, transport_error
 
 __all__ = ["dial"]
 
@@ -28,12 +22,7 @@ _RETRY_SECONDS = 0.01
 
 
 def dial(
-    address: Address,
-    *,
-    local_address: Address = None,
-    family: int = 0,
-    flags: int = 0,
-    deadline: float | None = None,
+    address: Address, *, local_address: Address = None, family: int = 0, flags: int = 0, deadline: float | None = None
 ) -> RawSocket:
     """A connected socket for `address`: (host, port), a Unix path, or a socket or descriptor that is connected.
 
@@ -47,15 +36,11 @@ def dial(
     failure: TransportError | Timeout | None = None
     for index, candidate in enumerate(candidates):
         try:
-            return _connect(
-                candidate, local_address, _share(deadline, len(candidates) - index)
-            )
+            return _connect(candidate, local_address, _share(deadline, len(candidates) - index))
         except (TransportError, Timeout) as exc:
             failure = exc
     if failure is None:
-        raise TransportError(
-            f"cannot connect to {format_address(address)}: it has no addresses"
-        )
+        raise TransportError(f"cannot connect to {format_address(address)}: it has no addresses")
     raise failure
 
 
@@ -66,9 +51,7 @@ def _share(deadline: float | None, ways: int) -> float | None:
     return now + (deadline - now) / ways
 
 
-def _connect(
-    candidate: Candidate, local_address: Address, deadline: float | None
-) -> RawSocket:
+def _connect(candidate: Candidate, local_address: Address, deadline: float | None) -> RawSocket:
     doing = f"cannot connect to {format_address(candidate.address)}"
     try:
         sock = _socket.socket(candidate.family, candidate.kind, candidate.proto)
@@ -94,17 +77,13 @@ def _connect(
     return sock
 
 
-def _bind(
-    sock: RawSocket, family: int, local_address: Address, deadline: float | None
-) -> None:
+def _bind(sock: RawSocket, family: int, local_address: Address, deadline: float | None) -> None:
     local = resolve(local_address, deadline=deadline)
     for candidate in local:
         if candidate.family == family:
             sock.bind(candidate.address)
             return
-    raise TransportError(
-        f"the local address {format_address(local_address)} is of another family"
-    )
+    raise TransportError(f"the local address {format_address(local_address)} is of another family")
 
 
 def _finish(sock: RawSocket, address: Address, deadline: float | None) -> None:

@@ -13,13 +13,7 @@ from gevent import get_hub
 
 from gruvihttp.errors import TransportError
 from gruvihttp.net.resolve import Candidate, resolve
-from gruvihttp.net.sockets import (
-    Address,
-    RawSocket,
-    format_address,
-    take_over,
-    transport_error,
-)
+from gruvihttp.net.sockets import Address, RawSocket, format_address, take_over, transport_error
 
 __all__ = ["Listener", "open_listeners"]
 
@@ -48,9 +42,7 @@ class Listener:
 
     ACCEPTS_PER_WAKE = 64  # then the established connections have their turn
 
-    def __init__(
-        self, sock: RawSocket, on_accept: Callable[[RawSocket, Address], object]
-    ) -> None:
+    def __init__(self, sock: RawSocket, on_accept: Callable[[RawSocket, Address], object]) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._on_accept = on_accept
@@ -102,9 +94,7 @@ class Listener:
                     continue
                 return self._take_rest()
             self._rest_seconds = _REST_SECONDS
-            sock = _socket.socket(
-                self._sock.family, self._sock.type, self._sock.proto, descriptor
-            )
+            sock = _socket.socket(self._sock.family, self._sock.type, self._sock.proto, descriptor)
             self._on_accept(sock, peer)
             if not self.accepting:
                 return
@@ -154,9 +144,7 @@ def open_listeners(
             if _is_path(listener.address):
                 listener.own_path()
                 if mode is not None:
-                    os.chmod(
-                        listener.address, mode
-                    )  # before listen: nobody can connect meanwhile
+                    os.chmod(listener.address, mode)  # before listen: nobody can connect meanwhile
             _listen(sock, backlog)
     except BaseException:
         for listener in listeners:
@@ -171,9 +159,7 @@ def _listen(sock: RawSocket, backlog: int) -> None:
     try:
         sock.listen(backlog)
     except OSError as exc:
-        raise transport_error(
-            exc, f"cannot listen on {format_address(sock.getsockname())}"
-        ) from exc
+        raise transport_error(exc, f"cannot listen on {format_address(sock.getsockname())}") from exc
 
 
 def _bind_all(candidates: list[Candidate]) -> list[RawSocket]:
@@ -182,11 +168,7 @@ def _bind_all(candidates: list[Candidate]) -> list[RawSocket]:
         try:
             return _bind_once(candidates)
         except TransportError as exc:
-            if (
-                not wants_free_port
-                or exc.errno != errno.EADDRINUSE
-                or attempt == _PORT_ATTEMPTS - 1
-            ):
+            if not wants_free_port or exc.errno != errno.EADDRINUSE or attempt == _PORT_ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
 
@@ -203,10 +185,7 @@ def _bind_once(candidates: list[Candidate]) -> list[RawSocket]:
                 sockets.append(_bind(candidate._replace(address=address)))
             except TransportError as exc:
                 # a name such as localhost may have an address of a family that this machine does not run
-                if (
-                    exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-                    or len(candidates) == 1
-                ):
+                if exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) or len(candidates) == 1:
                     raise
                 unsupported = exc
     except BaseException:
@@ -229,9 +208,7 @@ def _bind(candidate: Candidate) -> RawSocket:
             _clear_stale(candidate.address)
         else:
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-            if (
-                candidate.family == _socket.AF_INET6
-            ):  # the IPv4 half, if wanted, has a socket of its own
+            if candidate.family == _socket.AF_INET6:  # the IPv4 half, if wanted, has a socket of its own
                 sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
         sock.bind(candidate.address)
     except OSError as exc:

@@ -51,10 +51,8 @@ class MessageProtocol:
             while data := transport.receive():
                 self.data_received(data)
             self.eof_received()
-        except (
-            TransportError
-        ):  # the channel remembers it, and `connection_lost` tells it
-            pass
-        finally:
-            if not transport.closed and (transport.broken or not transport.eof):
-                transport.close()
+        except TransportError:  # the channel remembers it, and `connection_lost` tells it
+            transport.close()
+        except BaseException:
+            transport.abort()
+            raise

@@ -26,12 +26,7 @@ class Candidate(NamedTuple):
 
 
 def resolve(
-    address: Address,
-    family: int = 0,
-    flags: int = 0,
-    *,
-    passive: bool = False,
-    deadline: float | None = None,
+    address: Address, family: int = 0, flags: int = 0, *, passive: bool = False, deadline: float | None = None
 ) -> list[Candidate]:
     """All candidates for ``(host, port)`` or for the path of a Unix socket (``"\\0name"`` is an abstract one).
 
@@ -42,9 +37,7 @@ def resolve(
     if isinstance(address, (str, bytes)):
         return [Candidate(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, address)]
     if not isinstance(address, tuple) or len(address) not in (2, 4):
-        raise TypeError(
-            f"an address is (host, port) or the path of a Unix socket, not {address!r}"
-        )
+        raise TypeError(f"an address is (host, port) or the path of a Unix socket, not {address!r}")
     host, port = address[0] or None, address[1]
     if passive:
         flags |= _socket.AI_PASSIVE
@@ -52,47 +45,30 @@ def resolve(
     if found is None:
         found = _look_up(host, port, family, flags, deadline)
     if len(address) == 4:  # the flow label and the scope that the caller gave
-        found = [
-            one._replace(address=(*one.address[:2], *address[2:])) for one in found
-        ]
+        found = [one._replace(address=(*one.address[:2], *address[2:])) for one in found]
     return found
 
 
-def _literal(
-    host: str | None, port: int, family: int, flags: int
-) -> list[Candidate] | None:
+def _literal(host: str | None, port: int, family: int, flags: int) -> list[Candidate] | None:
     try:
         numeric = flags | _socket.AI_NUMERICHOST
-        return _candidates(
-            _socket.getaddrinfo(host, port, family, _socket.SOCK_STREAM, 0, numeric)
-        )
+        return _candidates(_socket.getaddrinfo(host, port, family, _socket.SOCK_STREAM, 0, numeric))
     except _socket.gaierror:
         return None
 
 
-def _look_up(
-    host: str | None, port: int, family: int, flags: int, deadline: float | None
-) -> list[Candidate]:
+def _look_up(host: str | None, port: int, family: int, flags: int, deadline: float | None) -> list[Candidate]:
     timer = gevent.Timeout(timeout_left(deadline))
     try:
         with timer:
-            return _candidates(
-                gevent_socket.getaddrinfo(
-                    host, port, family, _socket.SOCK_STREAM, 0, flags
-                )
-            )
+            return _candidates(gevent_socket.getaddrinfo(host, port, family, _socket.SOCK_STREAM, 0, flags))
     except gevent.Timeout as exc:
         if exc is not timer:  # somebody else's, thrown through us
             raise
         raise Timeout(f"cannot resolve {host}: timed out", phase="connect") from None
     except _socket.gaierror as exc:
-        raise transport_error(
-            exc, f"cannot resolve {format_address((host, port))}"
-        ) from exc
+        raise transport_error(exc, f"cannot resolve {format_address((host, port))}") from exc
 
 
 def _candidates(found: Sequence[tuple[int, int, int, str, Address]]) -> list[Candidate]:
-    return [
-        Candidate(int(family), int(kind), proto, address)
-        for family, kind, proto, _, address in found
-    ]
+    return [Candidate(int(family), int(kind), proto, address) for family, kind, proto, _, address in found]

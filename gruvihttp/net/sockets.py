@@ -33,9 +33,7 @@ Address: TypeAlias = Any  # (host, port[, flow, scope]), a path, or abstract byt
 _SSL_SOCKETS = (ssl.SSLSocket, gevent_ssl.SSLSocket)
 
 
-def take_over(
-    sock: Any,
-) -> RawSocket:  # Any: gevent's sockets share no type with the standard library's
+def take_over(sock: Any) -> RawSocket:  # Any: gevent's sockets share no type with the standard library's
     """The raw socket for a file descriptor or for a socket object of any library, which no longer owns it.
 
     Raises TypeError for a TLS socket, because its session cannot move, and for what is not a socket.
@@ -43,18 +41,14 @@ def take_over(
     if type(sock) is _socket.socket:
         return sock
     if isinstance(sock, _SSL_SOCKETS):
-        raise TypeError(
-            "cannot take over a TLS socket: pass the plain socket and an SSLContext"
-        )
+        raise TypeError("cannot take over a TLS socket: pass the plain socket and an SSLContext")
     if isinstance(sock, int) and not isinstance(sock, bool):
         return _socket.socket(fileno=sock)
     try:
         family, kind, proto = int(sock.family), int(sock.type), sock.proto
         descriptor = sock.detach()
     except AttributeError:
-        raise TypeError(
-            f"expected a socket or a file descriptor, not {sock!r}"
-        ) from None
+        raise TypeError(f"expected a socket or a file descriptor, not {sock!r}") from None
     return _socket.socket(family, kind, proto, descriptor)
 
 
@@ -72,9 +66,7 @@ def unix_credentials(sock: RawSocket) -> tuple[int, int, int] | None:
     """(pid, uid, gid) of the process that connected a Unix socket; None where the system does not tell."""
     if sock.family != _socket.AF_UNIX or not hasattr(_socket, "SO_PEERCRED"):
         return None
-    raw = sock.getsockopt(
-        _socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("3i")
-    )
+    raw = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, gid = struct.unpack("3i", raw)
     return pid, uid, gid
 
@@ -95,8 +87,4 @@ def transport_error(exc: OSError, doing: str = "") -> TransportError:
     """Our error for the system's, with its errno. `doing` says what was tried, with the address."""
     reason = exc.strerror or str(exc)
     message = f"{doing}: {reason}" if doing else reason
-    return (
-        TransportError(message)
-        if exc.errno is None
-        else TransportError(exc.errno, message)
-    )
+    return TransportError(message) if exc.errno is None else TransportError(exc.errno, message)

@@ -15,9 +15,7 @@ __all__ = ["TlsOption", "client_context", "environ_of", "server_context"]
 TlsOption: TypeAlias = bool | ssl.SSLContext | Callable[[RawSocket], ssl.SSLContext]
 
 
-def client_context(
-    option: TlsOption | None, sock: RawSocket, alpn: tuple[str, ...] = ()
-) -> ssl.SSLContext | None:
+def client_context(option: TlsOption | None, sock: RawSocket, alpn: tuple[str, ...] = ()) -> ssl.SSLContext | None:
     """The context for a connection that we open, or None for one without TLS.
 
     True means the system's trust store, with certificates and host names verified; `alpn` is offered with that one
@@ -31,9 +29,7 @@ def client_context(
 def server_context(option: TlsOption | None, sock: RawSocket) -> ssl.SSLContext | None:
     """The context for a connection that we accepted, or None for one without TLS."""
     if option is True:
-        raise TypeError(
-            "a server's ssl= must be an SSLContext with a certificate, not True"
-        )
+        raise TypeError("a server's ssl= must be an SSLContext with a certificate, not True")
     return _given_context(option, sock)
 
 
@@ -44,24 +40,16 @@ def environ_of(session: ssl.SSLObject) -> dict[str, str]:
         described["SSL_PROTOCOL"] = protocol
     if (cipher := session.cipher()) is not None:
         described["SSL_CIPHER"] = cipher[0]
-        described["SSL_CIPHER_USEKEYSIZE"] = str(
-            cipher[2]
-        )  # text, as everything without a dot in an environ
+        described["SSL_CIPHER_USEKEYSIZE"] = str(cipher[2])  # text, as everything without a dot in an environ
     return described
 
 
 def _given_context(option: TlsOption | None, sock: RawSocket) -> ssl.SSLContext | None:
     if option is None or option is False:
         return None
-    context = (
-        option
-        if isinstance(option, ssl.SSLContext) or not callable(option)
-        else option(sock)
-    )
+    context = option if isinstance(option, ssl.SSLContext) or not callable(option) else option(sock)
     if not isinstance(context, ssl.SSLContext):
-        raise TypeError(
-            f"ssl= must be False, True, an SSLContext or a callable that returns one, not {context!r}"
-        )
+        raise TypeError(f"ssl= must be False, True, an SSLContext or a callable that returns one, not {context!r}")
     return context
 
 

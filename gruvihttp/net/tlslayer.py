@@ -28,17 +28,7 @@ PIECE_BYTES = 65536
 class TlsLayer:
     """One TLS session over a raw non-blocking socket. `on_stuck` is called when ciphertext begins to wait in here."""
 
-    __slots__ = (
-        "_held",
-        "_incoming",
-        "_on_stuck",
-        "_outgoing",
-        "_sock",
-        "_unsent",
-        "ended",
-        "object",
-        "ragged_eof",
-    )
+    __slots__ = ("_held", "_incoming", "_on_stuck", "_outgoing", "_sock", "_unsent", "ended", "object", "ragged_eof")
 
     def __init__(
         self,
@@ -58,10 +48,7 @@ class TlsLayer:
         self.ended = False
         self.ragged_eof = False
         self.object = context.wrap_bio(
-            self._incoming,
-            self._outgoing,
-            server_side=server_side,
-            server_hostname=server_hostname,
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
         )
 
     @property
@@ -71,9 +58,7 @@ class TlsLayer:
 
     def pending(self) -> bool:
         """May `recv` have something, though the socket is not readable?"""
-        return bool(
-            self.ended or self._held or self._incoming.pending or self.object.pending()
-        )
+        return bool(self.ended or self._held or self._incoming.pending or self.object.pending())
 
     def handshake(self) -> None:
         """Go on with the handshake; returns when it is done.
@@ -138,9 +123,7 @@ class TlsLayer:
             try:
                 done += self.object.write(view[done : done + PIECE_BYTES])
             except ssl.SSLWantReadError as exc:
-                raise ssl.SSLError(
-                    "the peer demands a renegotiation, which is not supported"
-                ) from exc
+                raise ssl.SSLError("the peer demands a renegotiation, which is not supported") from exc
             if not self.flush():
                 break
         return done
@@ -195,21 +178,11 @@ class TlsLayer:
 def handshake_error(exc: OSError) -> TransportError:
     """What to tell about a handshake that failed, so that somebody can act on it."""
     if isinstance(exc, ssl.SSLCertVerificationError):
-        return TransportError(
-            f"TLS handshake: the peer's certificate is not accepted: {exc.verify_message}"
-        )
+        return TransportError(f"TLS handshake: the peer's certificate is not accepted: {exc.verify_message}")
     if isinstance(exc, ssl.SSLEOFError):
-        return TransportError(
-            "TLS handshake: the peer closed the connection; perhaps it does not speak TLS here"
-        )
+        return TransportError("TLS handshake: the peer closed the connection; perhaps it does not speak TLS here")
     if isinstance(exc, ssl.SSLError):
-        if exc.reason in (
-            "WRONG_VERSION_NUMBER",
-            "HTTP_REQUEST",
-            "PACKET_LENGTH_TOO_LONG",
-        ):
-            return TransportError(
-                f"TLS handshake: the peer does not speak TLS ({exc.reason})"
-            )
+        if exc.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"):
+            return TransportError(f"TLS handshake: the peer does not speak TLS ({exc.reason})")
         return TransportError(f"TLS handshake: {exc.reason or exc}")
     return transport_error(exc, "TLS handshake")

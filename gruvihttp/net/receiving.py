@@ -1,0 +1,196 @@
+"""The input half of a channel: reading, waiting for input, and being parked.
+
+One read watcher belongs to the socket for its whole life and stays started while anybody cares about input. Its
+callback is swapped, instead of the watcher being stopped and started: it is the switch of a greenlet that waits in
+`receive`; else the callback of whoever is parked; else a function that stops the watcher, because a level-triggered
+watcher that nobody answers would spin.
+
+After a short read the socket is empty, so `receive` waits first and reads then: one system call less per turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn, Protocol
+
+from gevent import get_hub
+from greenlet import getcurrent, greenlet
+
+from gruvihttp.errors import Timeout, TransportError
+from gruvihttp.net.deadline import Alarm
+from gruvihttp.net.sockets import BytesLike, RawSocket, transport_error
+from gruvihttp.net.tlslayer import TlsLayer
+
+__all__ = ["READ_BYTES", "Receiving", "Watcher", "closed_error"]
+
+READ_BYTES = 65536  # per read; a kernel's receive buffer seldom holds more for one connection
+
+READABLE, WRITABLE = 1, 2  # gevent's names for what an io watcher looks at
+
+
+class Watcher(Protocol):
+    """An io watcher with what gevent's type stubs leave out: its callback may be replaced while it is active."""
+
+    active: bool
+    callback: Callable[..., object]
+
+    def start(self, callback: Callable[..., object], *args: object) -> None: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Receiving:
+    """A socket that is read from, directly or through TLS. What can be received is always bytes, never messages.
+
+    The hot path is: parked callback, `try_receive`. What it must not do, state does for it: `_recv` is another
+    function once the channel is closed.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_empty",
+        "_hub",
+        "_parked",
+        "_phase",
+        "_reader",
+        "_recv",
+        "_send",
+        "_sock",
+        "_tls",
+        "_watcher",
+        "broken",
+        "closed",
+        "eof",
+        "error",
+    )
+
+    def __init__(self, sock: RawSocket) -> None:
+        self._sock = sock
+        self._hub = get_hub()
+        self._recv: Callable[[int], bytes] = sock.recv
+        self._send: Callable[[BytesLike], int] = sock.send
+        self._watcher = self._make_watcher(READABLE)
+        self._parked: Callable[[], object] | None = None  # who is called when no greenlet is receiving
+        self._reader: greenlet | None = None
+        self._alarm: Alarm | None = None
+        self._phase = "read"
+        self._tls: TlsLayer | None = None
+        # As far as we know there is nothing to read. None: nobody has read since a sender's `on_input` was called.
+        self._empty: bool | None = False
+        self.eof = False
+        self.closed = False
+        self.broken = False
+        self.error: TransportError | None = None
+
+    def try_receive(self) -> bytes | None:
+        """What has arrived, ``b""`` at the end of the stream, None if there is nothing yet. Never waits."""
+        try:
+            received = self._recv(READ_BYTES)
+        except BlockingIOError:
+            self._empty = True
+            return None
+        except OSError as exc:
+            self._fail(exc)
+        if received:
+            self._empty = len(received) < READ_BYTES
+        else:
+            self._empty = False
+            self.eof = True
+        return received
+
+    def receive(self, deadline: float | None = None, phase: str = "read") -> bytes:
+        """Wait until something has arrived and return it; ``b""`` at the end of the stream.
+
+        Raises Timeout(phase) when `deadline`, a moment of ``time.monotonic()``, passes first. What has arrived
+        already is returned even if the deadline is past.
+        """
+        if self._empty and not self._has_pending():
+            self._wait_readable(deadline, phase)
+        while (received := self.try_receive()) is None:
+            self._wait_readable(deadline, phase)
+        return received
+
+    def park(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called in the hub each time there is input, or the end of it, until `unpark`.
+
+        It must not block. It is called again and again until the input is read. If it raises, the hub reports the
+        error, and nobody is called any more before the next `park` or wait. A greenlet in `receive` comes first.
+        """
+        if self.closed:
+            raise closed_error()
+        self._parked = callback
+        if self._reader is None:
+            self._listen(callback)
+        if self._tls is not None and self._tls.pending():
+            self._hub.loop.run_callback(self._offer_pending)
+
+    def unpark(self) -> None:
+        """Call nobody. Input stays where it is, and the peer feels it when the buffers are full."""
+        self._parked = None
+        if self._reader is None and not self.closed:
+            self._watcher.callback = self._stop_listening
+
+    def _has_pending(self) -> bool:
+        """Is there input that the socket does not know about?"""
+        return self._tls is not None and self._tls.pending()
+
+    def _offer_pending(self) -> None:
+        if self._parked is not None and self._reader is None and self._has_pending():
+            self._parked()
+
+    def _make_watcher(self, events: int) -> Watcher:
+        return self._hub.loop.io(self._sock.fileno(), events)  # type: ignore[return-value]  # see Watcher
+
+    def _listen(self, callback: Callable[..., object]) -> None:
+        # the watcher itself is asked whether it is active: gevent stops one whose callback raised
+        if self._watcher.active:
+            self._watcher.callback = callback
+        else:
+            self._watcher.start(callback)
+
+    def _stop_listening(self) -> None:
+        self._watcher.stop()
+
+    def _wait_readable(self, deadline: float | None, phase: str) -> None:
+        if self.closed:
+            raise closed_error()
+        if self._reader is not None:
+            raise RuntimeError("another greenlet is already receiving from this channel")
+        if deadline is not None:
+            # a deadline that is past still gives the hub one turn: input that is there wins over it
+            if self._alarm is None:
+                self._alarm = Alarm(self._hub.loop, self._expire)
+            self._alarm.set(deadline)
+            self._phase = phase
+        self._reader = current = getcurrent()
+        self._listen(current.switch)
+        try:
+            self._hub.switch()
+        finally:
+            self._reader = None
+            if self._alarm is not None:
+                self._alarm.clear()
+            if not self.closed:
+                self._watcher.callback = self._parked or self._stop_listening
+
+    def _expire(self) -> None:
+        if self._reader is not None:
+            self._reader.throw(Timeout(f"timed out: {self._phase}", phase=self._phase))
+
+    def _fail(self, exc: OSError) -> NoReturn:
+        if isinstance(exc, TransportError):  # ours already, from a channel that is closed or broken
+            raise exc
+        raise self._note(exc) from exc
+
+    def _note(self, exc: OSError) -> TransportError:
+        """The system says that the peer is gone, or that nothing will work any more: remember it."""
+        error = transport_error(exc)
+        self.broken = True
+        if self.error is None:
+            self.error = error
+        return error
+
+
+def closed_error() -> TransportError:
+    """What everybody gets who uses a closed channel, or waits on it while it is closed."""
+    return TransportError("the connection is closed")

@@ -1,0 +1,228 @@
+"""The output half of a channel: sending what can go at once, waiting for the rest, reading while it waits.
+
+There is a write watcher only while output is stuck. It wakes the greenlet that waits in `send`; else it empties the
+TLS layer and calls whoever asked with `when_writable`.
+
+A blocking sender that never reads deadlocks with a peer that does the same. So `send` takes `on_input`, which is
+called while output is stuck and input is there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import NoReturn
+
+from greenlet import getcurrent, greenlet
+
+from gruvihttp.errors import Timeout, TransportError
+from gruvihttp.net.deadline import Alarm, moment_after
+from gruvihttp.net.receiving import WRITABLE, Receiving, Watcher, closed_error
+from gruvihttp.net.sockets import BytesLike, RawSocket
+
+__all__ = ["Sending"]
+
+JOIN_BYTES = 65536  # buffers that are smaller together are copied into one; larger ones are gathered by the system
+IOV_MAX = 1024  # of Linux, BSD and macOS
+
+
+class Sending(Receiving):
+    """A socket that is written to as well.
+
+    A channel that cannot send, because it is closed, broken, or busy with another greenlet's output, has another
+    function in `_send`; the hot path does not ask.
+    """
+
+    __slots__ = ("_room_wanted", "_stall_alarm", "_write_watcher", "_writer")
+
+    def __init__(self, sock: RawSocket) -> None:
+        super().__init__(sock)
+        self._write_watcher: Watcher | None = None
+        self._writer: greenlet | None = None
+        self._stall_alarm: Alarm | None = None
+        self._room_wanted: Callable[[], object] | None = None
+
+    def try_send(self, content: BytesLike) -> BytesLike:
+        """Send what can go at once; the rest that was not accepted is returned, ``b""`` if there is none.
+
+        Over TLS the last records may still be on their way; the hub sends them, and ``send(b"")`` waits for them.
+        """
+        try:
+            sent = self._send(content)
+        except BlockingIOError:
+            return content
+        except OSError as exc:
+            self._fail(exc)
+        return b"" if sent == len(content) else memoryview(content)[sent:]
+
+    def when_writable(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once, in the hub, when more can be sent. For those who `try_send` and must not wait."""
+        self._check_sending()
+        self._room_wanted = callback
+        self._watch_room(self._on_room)
+
+    def send(
+        self,
+        content: BytesLike | Sequence[BytesLike],
+        stall: float | None = None,
+        on_input: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Send everything, waiting while the peer does not read. True when the system has taken it all.
+
+        `stall` bounds the seconds without progress; then Timeout(phase="write").
+
+        `on_input` is called, in this greenlet, while output is stuck and input is there that nobody else waits for.
+        It should `try_receive`; when it does not, it is not called again before there is progress. When it returns
+        False, sending ends: what is unsent is dropped, the channel is `broken` and False is returned.
+        """
+        if not isinstance(content, (bytes, bytearray, memoryview)):
+            if sum(map(len, content)) >= JOIN_BYTES:
+                return self._send_rest(deque(memoryview(part).cast("B") for part in content if part), stall, on_input)
+            content = b"".join(content)
+        try:
+            sent = self._send(content)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            self._fail(exc)
+        if sent == len(content) and (self._tls is None or not self._tls.unsent_bytes):
+            return True
+        return self._send_rest(deque((memoryview(content)[sent:],)), stall, on_input)
+
+    def _send_rest(self, rest: deque[memoryview], stall: float | None, on_input: Callable[[], bool] | None) -> bool:
+        """Send `rest` as the only sender. If that is left early, in whatever way, the channel is broken."""
+        self._check_sending()
+        self._writer = getcurrent()
+        usable, self._send = self._send, _refuse_second_sender
+        done = False
+        try:
+            done = self._send_all(rest, stall, on_input)
+        finally:
+            self._writer = None
+            if done:
+                self._send = usable
+            else:
+                self._break()
+        return done
+
+    def _send_all(self, rest: deque[memoryview], stall: float | None, on_input: Callable[[], bool] | None) -> bool:
+        self._push(rest)
+        deadline = moment_after(stall)
+        listening = on_input is not None
+        while rest or (self._tls is not None and self._tls.unsent_bytes):
+            if self._wait_writable(deadline, listening):
+                if self._push(rest):
+                    deadline = moment_after(stall)
+                    listening = on_input is not None
+            elif on_input is not None:
+                self._empty = None
+                if not on_input():
+                    return False
+                listening = self._empty is not None
+            listening = listening and not self.eof  # the end of the stream stays readable for ever
+        return True
+
+    def _push(self, rest: deque[memoryview]) -> bool:
+        """Send what can go at once and take it off `rest`. Was there any progress?"""
+        progress = False
+        try:
+            if self._tls is not None:
+                unsent_bytes = self._tls.unsent_bytes
+                flushed = self._tls.flush()
+                progress = self._tls.unsent_bytes < unsent_bytes
+                while rest and flushed:
+                    progress = True
+                    _advance(rest, self._tls.send(rest[0]))
+                    flushed = not self._tls.unsent_bytes
+                return progress
+            while rest:
+                many = len(rest) > 1
+                _advance(rest, self._sock.sendmsg(islice(rest, IOV_MAX)) if many else self._sock.send(rest[0]))
+                progress = True
+        except BlockingIOError:
+            pass
+        except OSError as exc:
+            self._fail(exc)
+        return progress
+
+    def _wait_writable(self, deadline: float | None, listening: bool) -> bool:
+        """Wait for room in the socket, or for input if `listening`. Was it room?"""
+        if listening and self._has_pending():
+            return False
+        if deadline is not None:
+            if self._stall_alarm is None:
+                self._stall_alarm = Alarm(self._hub.loop, self._expire_stall)
+            self._stall_alarm.set(deadline)
+        wake = getcurrent().switch
+        watcher = self._watch_room(wake, True)
+        parked = listening and self._parked is None
+        if parked:
+            self._parked = wake
+            if self._reader is None:
+                self._listen(wake)
+        try:
+            return self._hub.switch() is True
+        finally:
+            if self._stall_alarm is not None:
+                self._stall_alarm.clear()
+            if not self.closed:
+                watcher.stop()
+                if parked and self._parked is wake:
+                    self.unpark()
+
+    def _expire_stall(self) -> None:
+        if self._writer is not None:
+            self._writer.throw(Timeout("timed out: the peer does not read", phase="write"))
+
+    def _watch_room(self, callback: Callable[..., object], *args: object) -> Watcher:
+        if self._write_watcher is None:
+            self._write_watcher = self._make_watcher(WRITABLE)
+        self._write_watcher.stop()
+        self._write_watcher.start(callback, *args)
+        return self._write_watcher
+
+    def _on_stuck(self) -> None:
+        """Ciphertext is stuck in the TLS layer. If no greenlet waits for room, the hub does."""
+        if self._writer is None:
+            self._watch_room(self._on_room)
+
+    def _on_room(self) -> None:
+        try:
+            if self._tls is not None and not self._tls.flush():
+                return
+        except OSError as exc:  # whoever wanted room meets it at the next send
+            self._note(exc)
+        if self._write_watcher is not None:
+            self._write_watcher.stop()
+        wanted, self._room_wanted = self._room_wanted, None
+        if wanted is not None:
+            wanted()
+
+    def _check_sending(self) -> None:
+        if self.closed:
+            raise closed_error()
+        if self._writer is not None or self._send is refuse_broken:
+            self._send(b"")
+
+    def _break(self) -> None:
+        self.broken = True
+        if not self.closed:
+            self._send = refuse_broken
+
+
+def _advance(rest: deque[memoryview], sent: int) -> None:
+    """Take `sent` bytes off the front."""
+    while rest and sent >= len(rest[0]):
+        sent -= len(rest.popleft())
+    if sent:
+        rest[0] = rest[0][sent:]
+
+
+def refuse_broken(_: object) -> NoReturn:
+    """Stands in for ``send`` on a broken channel."""
+    raise TransportError("an earlier send was interrupted, so nothing more can be sent on this connection")
+
+
+def _refuse_second_sender(_: object) -> NoReturn:
+    raise RuntimeError("another greenlet is already sending on this channel")

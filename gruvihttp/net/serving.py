@@ -1,0 +1,269 @@
+"""gruvi's server side: `Server` accepts connections and gives each a protocol.
+
+It needs no greenlet of its own: listeners accept in the hub, and protocols start there. Only a TLS handshake gets a
+greenlet, so that nobody waits for a peer that is slow with it.
+"""
+
+from __future__ import annotations
+
+import ssl as ssl_module
+import sys
+from typing import Any
+
+import gevent
+from gevent import get_hub
+from gevent.event import Event
+
+from gruvihttp.errors import Error
+from gruvihttp.limits import Timeouts
+from gruvihttp.net.deadline import moment_after, timeout_or_default
+from gruvihttp.net.endpoint import Endpoint, ProtocolFactory
+from gruvihttp.net.listening import Listener, open_listeners
+from gruvihttp.net.protocol import MessageProtocol
+from gruvihttp.net.sockets import Address, RawSocket, format_address
+from gruvihttp.net.tls import TlsOption, server_context
+from gruvihttp.net.transport import Transport
+
+__all__ = ["Server", "create_server"]
+
+
+def create_server(
+    protocol_factory: ProtocolFactory,
+    address: Address,
+    ssl: TlsOption = False,
+    family: int = 0,
+    flags: int = 0,
+    backlog: int = 128,
+) -> Server:
+    """A server that listens on `address` already."""
+    server = Server(protocol_factory)
+    server.listen(address, ssl=ssl, family=family, flags=flags, backlog=backlog)
+    return server
+
+
+class Server(Endpoint):
+    """Accepts connections and gives each a protocol.
+
+    `max_connections` bounds the connections that are open at once, handshakes included: above it nothing is
+    accepted, and what comes waits in the system's backlog.
+    """
+
+    max_connections: int | None = None
+
+    def __init__(
+        self, protocol_factory: ProtocolFactory, timeout: float | None = None, *, timeouts: Timeouts | None = None
+    ) -> None:
+        super().__init__(protocol_factory, timeout)
+        self.timeouts = Timeouts.flat(timeout) if timeouts is None else timeouts
+        self.handshake_failures = 0
+        self._listeners: list[Listener] = []
+        self._connections: dict[Transport, MessageProtocol] = {}
+        self._handshakes: set[Transport] = set()
+        self._full = False
+        self._closing = False
+        self._closed = Event()
+        self._empty = Event()
+        self._empty.set()
+
+    # -- listening ---------------------------------------------------------------------------------------------
+
+    def listen(
+        self,
+        address: Address,
+        ssl: TlsOption = False,
+        family: int = 0,
+        flags: int = 0,
+        backlog: int = 128,
+        *,
+        mode: int | None = None,
+    ) -> None:
+        """Accept connections at `address` from now on. May be called several times; returns at once.
+
+        `address` is (host, port), the path of a Unix socket (``"\\0name"``: an abstract one), or a socket or
+        descriptor that listens already. All addresses of a host are bound; port 0 is one free port for all of them.
+        `mode` is for the file of a Unix socket. Raises TransportError with errno when that is not possible.
+        """
+        if self._closing:
+            raise RuntimeError("this server has been closed")
+        if ssl is True:
+            raise TypeError("a server's ssl= must be an SSLContext with a certificate, not True")
+
+        def accepted(sock: RawSocket, peer: Address) -> None:
+            self._admit(sock, ssl, peer)
+
+        opened = open_listeners(address, accepted, family=family, flags=flags, backlog=backlog, mode=mode)
+        self._listeners += opened
+        if not self._full:
+            for listener in opened:
+                listener.start()
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where it listens, as the sockets say it."""
+        return [listener.address for listener in self._listeners]
+
+    @property
+    def address(self) -> Address:
+        """The first of `addresses`; None when it does not listen."""
+        return self._listeners[0].address if self._listeners else None
+
+    @property
+    def connections(self) -> list[tuple[Transport, MessageProtocol]]:
+        """(transport, protocol) of every open connection."""
+        return list(self._connections.items())
+
+    @property
+    def started(self) -> bool:
+        """Does it listen?"""
+        return bool(self._listeners)
+
+    @property
+    def closed(self) -> bool:
+        """Has `close` been called?"""
+        return self._closing
+
+    # -- connections -------------------------------------------------------------------------------------------
+
+    def accept_connection(self, sock: Any, ssl: TlsOption = False) -> None:  # Any: a socket of any library, or an int
+        """Serve a connected socket that came from elsewhere. It belongs to the server from now on."""
+        if self._closing:
+            raise RuntimeError("this server has been closed")
+        self._admit(sock, ssl)
+
+    def connection_made(self, transport: Transport, protocol: MessageProtocol) -> None:
+        """Hook: a connection has begun. Called where it was accepted, which may be the hub: must not block."""
+
+    def connection_lost(self, transport: Transport, protocol: MessageProtocol, exc: Exception | None = None) -> None:
+        """Hook: a connection has ended, with the error that it met if there was one. Must not block."""
+
+    def handshake_failed(self, transport: Transport, exc: Exception) -> None:
+        """Hook: a TLS handshake failed. Ports are scanned all day long, so by default it is only counted."""
+
+    def create_protocol(self, transport: Transport) -> MessageProtocol:
+        """The protocol for a new connection. A subclass may choose by what TLS has agreed on."""
+        return self._protocol_factory()
+
+    def _admit(self, sock: Any, ssl: TlsOption, peer: Address = None) -> None:
+        transport: Transport | None = None
+        try:
+            transport = Transport(sock, peer)
+            context = server_context(ssl, transport.get_extra_info("socket"))
+        except Exception:  # in the hub, where an error would stop the listener for good
+            self._report()
+            if transport is not None:
+                transport.abort()
+            return
+        if context is None:
+            self._begin(transport)
+        else:
+            self._handshakes.add(transport)
+            gevent.spawn(self._begin_tls, transport, context)
+        self._check_room()
+
+    def _begin_tls(self, transport: Transport, context: ssl_module.SSLContext) -> None:
+        try:
+            transport.start_tls(context, True, None, moment_after(self.timeouts.handshake))
+        except Error as exc:
+            transport.abort()
+            if not self._closing:
+                self.handshake_failures += 1
+                self.handshake_failed(transport, exc)
+        finally:
+            self._handshakes.discard(transport)
+        if not transport.closed:
+            self._begin(transport)
+        self._check_room()
+
+    def _begin(self, transport: Transport) -> None:
+        try:
+            protocol = self.create_protocol(transport)
+            self._connections[transport] = protocol
+            self._empty.clear()
+            transport.on_close = self._end
+            protocol.connection_made(transport)
+            self.connection_made(transport, protocol)
+            protocol.start()
+        except Exception:  # a protocol's own mistake must not end the server
+            self._report()
+            transport.abort()
+
+    def _end(self, transport: Transport) -> None:
+        protocol = self._connections.pop(transport)
+        try:
+            protocol.connection_lost(transport.error)
+            self.connection_lost(transport, protocol, transport.error)
+        except Exception:  # whoever closed the transport is not the one to hear of it
+            self._report()
+        if not self._connections:
+            self._empty.set()
+        self._check_room()
+
+    def _check_room(self) -> None:
+        """Pause or resume the listeners when the bound on connections is crossed."""
+        bound = self.max_connections
+        full = bound is not None and len(self._connections) + len(self._handshakes) >= bound
+        if full != self._full:
+            self._full = full
+            for listener in self._listeners:
+                listener.pause() if full else listener.start()
+
+    def _report(self) -> None:
+        get_hub().handle_error(self, *sys.exc_info())
+
+    # -- running and ending ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Nothing to do: `listen` starts it. Here for those who come from gevent's servers."""
+        if not self.started:
+            raise RuntimeError("nothing to serve: call listen() first")
+
+    def run(self) -> None:
+        """Serve until ``close`` is called or ^C comes; then close."""
+        self.start()
+        try:
+            self._closed.wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self.close()
+
+    def serve_forever(self, stop_timeout: float | None = None) -> None:
+        """Serve until ``close`` is called, or an exception such as KeyboardInterrupt comes, which is passed on.
+
+        `stop_timeout` is how long running exchanges may take then; None is this server's default.
+        """
+        self.start()
+        try:
+            self._closed.wait()
+        finally:
+            self.close(-1 if stop_timeout is None else stop_timeout)
+
+    def close(self, timeout: float | None = -1) -> None:
+        """Stop listening, end every connection politely, abort those that are left after `timeout` seconds.
+
+        -1 is ``timeouts.graceful``, None is for ever, 0 is at once. Returns when all are closed. Idempotent; a second
+        call may have a shorter patience than the first.
+        """
+        self._closing = True
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for transport in list(self._handshakes):
+            transport.abort()
+        for _, protocol in self.connections:
+            try:
+                protocol.shutdown()
+            except Exception:  # the other connections are to end all the same
+                self._report()
+        patience = timeout_or_default(timeout, self.timeouts.graceful)
+        if patience != 0:
+            self._empty.wait(patience)
+        for transport, _ in self.connections:
+            transport.abort()
+        self._closed.set()
+
+    stop = close
+
+    def __repr__(self) -> str:
+        where = ", ".join(map(format_address, self.addresses)) or "not listening"
+        return f"<{type(self).__name__} {where}, {len(self._connections)} connections>"
