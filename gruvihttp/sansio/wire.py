@@ -165,7 +165,16 @@ class ResponseReader(MessageReader):
 
 
 def _with_one_length(head: Any) -> Any:
-    return replace(head, headers=Headers.of(head.headers.raw))  # which merges what says the same
+    """The head with the first of its Content-Length values only; they are known to be the same."""
+    kept = []
+    found = False
+    for name, value in head.headers.raw:
+        if name.lower() != b"content-length":
+            kept.append((name, value))
+        elif not found:
+            found = True
+            kept.append((name, value.partition(b",")[0].rstrip(b" \t")))
+    return replace(head, headers=Headers(kept))
 
 
 class MessageWriter:
