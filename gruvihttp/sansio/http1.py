@@ -258,9 +258,13 @@ class Connection:
             self._begin_exchange(event)
         else:
             self.client_is_waiting_for_100_continue = False
-        # h11 has no keep-alive before HTTP/1.1, whatever the Connection field says
-        if kind is not InformationalResponse and (event.http_version < b"1.1" or not framing.persists(event)):
+        if kind is not InformationalResponse and not self._persists(role, event):
             cycle.disable_keep_alive()
+
+    def _persists(self, role: Role, message: Request | Response) -> bool:
+        if message.http_version < b"1.1":
+            return False  # h11 has no keep-alive before HTTP/1.1, whatever the Connection field says
+        return self._reader.plan.persists if role is self.their_role else framing.persists(message)
 
     def _begin_exchange(self, request: Request) -> None:
         self._request_method = request.method
