@@ -141,18 +141,15 @@ _NO_PROPOSALS: frozenset[State] = frozenset()
 
 # One moment of an exchange: both states, whether the connection persists, which switches are proposed
 _Joint = tuple[State, State, bool, frozenset[State]]
-# What happens: who sends which event, and which proposal the event accepts
-_Step = tuple[Role, type, State | None]
 
 
 class Cycle:
     """The joint state of one exchange: both roles' states, and what was said about the connection's future."""
 
-    __slots__ = ("_joint", "_known_steps")
+    __slots__ = ("_joint",)
 
     def __init__(self) -> None:
         self._joint: _Joint = _FRESH
-        self._known_steps: _KnownSteps = _fresh_steps
 
     def __repr__(self) -> str:
         client, server, keep_alive, _ = self._joint
@@ -180,12 +177,12 @@ class Cycle:
     def disable_keep_alive(self) -> None:
         """This exchange is the last one on its connection."""
         client, server, _, proposals = self._joint
-        self._settle(client, server, False, proposals)
+        self._joint = _settled(client, server, False, proposals)
 
     def propose_switch(self, proposal: State) -> None:
         """The client's request asks for another protocol, by SWITCH_UPGRADE or SWITCH_CONNECT."""
         client, server, keep_alive, proposals = self._joint
-        self._settle(client, server, keep_alive, proposals | {proposal})
+        self._joint = _settled(client, server, keep_alive, proposals | {proposal})
 
     def fail(self, role: Role) -> None:
         """`role` broke the protocol; nothing leads out of that."""
@@ -194,7 +191,7 @@ class Cycle:
             client = ERROR
         else:
             server = ERROR
-        self._settle(client, server, keep_alive, proposals)
+        self._joint = _settled(client, server, keep_alive, proposals)
 
     def process(self, role: Role, event_type: type, accepted_switch: State | None = None) -> None:
         """Move on for an event that `role` sent.
@@ -203,21 +200,18 @@ class Cycle:
 
         Raises LocalProtocolError if the event is not possible now; nothing has changed then.
         """
-        step = (role, event_type, accepted_switch)
-        known = self._known_steps.get(step)
-        if known is None:
-            known = self._known_steps[step] = _moment(_after(self._joint, *step))
-        self._joint, self._known_steps = known
+        key = (self._joint, role, event_type, accepted_switch)
+        joint = _known_steps.get(key)
+        if joint is None:
+            joint = _known_steps[key] = _after(*key)
+        self._joint = joint
 
     def start_next(self) -> None:
         """Begin the next exchange. Raises LocalProtocolError unless both roles are DONE; nothing has changed then."""
         client, server, keep_alive, proposals = self._joint
         if client is not DONE or server is not DONE:
             raise LocalProtocolError(f"not in a reusable state: {self!r}")
-        self._joint, self._known_steps = _moment((IDLE, IDLE, keep_alive, proposals))
-
-    def _settle(self, client: State, server: State, keep_alive: bool, proposals: frozenset[State]) -> None:
-        self._joint, self._known_steps = _moment(_settled(client, server, keep_alive, proposals))
+        self._joint = (IDLE, IDLE, keep_alive, proposals)
 
 
 def _after(joint: _Joint, role: Role, event_type: type, accepted_switch: State | None) -> _Joint:
@@ -262,18 +256,6 @@ def _settled(client: State, server: State, keep_alive: bool, proposals: frozense
             return client, server, keep_alive, proposals
 
 
-# What a step leads to is remembered with the moment that it leads from: an exchange then looks up one small dictionary
-# for each event. There are some dozens of moments and a few steps from each, whatever peers do.
-_Moment = tuple[_Joint, "_KnownSteps"]
-_KnownSteps = dict[_Step, _Moment]
-_moments: dict[_Joint, _Moment] = {}
-
-
-def _moment(joint: _Joint) -> _Moment:
-    moment = _moments.get(joint)
-    if moment is None:
-        moment = _moments[joint] = (joint, {})
-    return moment
-
-
-_FRESH, _fresh_steps = _moment((IDLE, IDLE, True, _NO_PROPOSALS))
+# What follows on what is remembered: there are a few hundred possible steps, of which a dozen are taken again and again
+_known_steps: dict[tuple[_Joint, Role, type, State | None], _Joint] = {}
+_FRESH: _Joint = (IDLE, IDLE, True, _NO_PROPOSALS)
