@@ -1,0 +1,75 @@
+"""`ResponseHead`: the head of a final response as an application gives it, for any version of HTTP.
+
+What a server adds to it, Date and Server, is made here too; how the content is framed is not known here.
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from http import HTTPStatus
+from time import time
+
+from gruvihttp._version import PRODUCT_ID
+from gruvihttp.sansio.headers import Field
+
+__all__ = ["PHRASES", "ResponseHead", "common_lines", "plain_error"]
+
+PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+PHRASES[413] = b"Content Too Large"  # RFC 9110 §15.5.14; older Pythons have the name that it had before
+
+
+class ResponseHead:
+    """Status, reason and fields, checked already, with the facts about the fields that a driver needs.
+
+    `fields` are (name, value) pairs of bytes, free of what only the server may send (`HOP_BY_HOP`) and of
+    Content-Length, whose value is `content_length` (None: not announced).
+    """
+
+    __slots__ = ("content_length", "fields", "has_date", "has_server", "reason", "status")
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes,
+        fields: list[Field],
+        content_length: int | None = None,
+        has_date: bool = False,
+        has_server: bool = False,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.fields = fields
+        self.content_length = content_length
+        self.has_date = has_date
+        self.has_server = has_server
+
+
+def plain_error(status: int) -> tuple[ResponseHead, bytes]:
+    """Head and content of an answer that says nothing but its status, in text."""
+    phrase = PHRASES.get(status, b"Error")
+    content = b"%d %b\n" % (status, phrase)
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8")]
+    return ResponseHead(status, phrase, fields, len(content)), content
+
+
+class _CommonLines:
+    """The lines that go into each response, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._date = b""
+        self._server = b"Server: %b\r\n" % PRODUCT_ID.encode("ascii")
+        self._both = b""
+
+    def __call__(self, head: ResponseHead) -> bytes:
+        second = int(time())
+        if second != self._second:
+            self._second = second
+            self._date = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii")  # RFC 9110 §5.6.7
+            self._both = self._date + self._server
+        if head.has_date or head.has_server:
+            return (b"" if head.has_date else self._date) + (b"" if head.has_server else self._server)
+        return self._both
+
+
+common_lines = _CommonLines()

@@ -1,0 +1,105 @@
+"""From the arguments of start_response to a `ResponseHead`: checked, encoded, free of what only the server may send.
+
+What an application does wrong is raised as TypeError, ValueError or UnicodeEncodeError that says what to do, and is
+raised inside the application, where the mistake is. What is sent when is not known here.
+"""
+
+from __future__ import annotations
+
+from email.message import Message
+from typing import Any
+
+from gruvihttp.exchanges.response import ResponseHead
+from gruvihttp.sansio.grammar import FIELD_NAME_RE, REASON_RE
+from gruvihttp.sansio.headers import HOP_BY_HOP, Field
+
+__all__ = ["charset_of", "response_head"]
+
+
+def response_head(status: str, headers: list[tuple[str, str]]) -> ResponseHead:
+    """The head for a status like ``"200 OK"`` and a list of (name, value) pairs of str."""
+    code, reason = _known_statuses.get(status) or _parsed_status(status)
+    if type(headers) is not list:
+        raise TypeError(f"headers must be a list of (name, value) tuples, not {type(headers).__name__}")
+    fields: list[Field] = []
+    head = ResponseHead(code, reason, fields)
+    names = _known_names
+    for name, value in headers:
+        encoded, rule = names[name]
+        if type(value) is not str or not (value.isascii() and value.isprintable()):
+            _check_value(name, value)
+        if not rule or _follow(rule, head, name, value):
+            fields.append((encoded, value.encode("latin-1")))
+    return head
+
+
+def charset_of(fields: list[Field]) -> str:
+    """The charset that Content-Type names, or ISO-8859-1."""
+    message = Message()
+    for name, value in fields:
+        if name.lower() == b"content-type":
+            message["Content-Type"] = value.decode("latin-1")
+    return message.get_content_charset("iso-8859-1")
+
+
+_known_statuses: dict[str, tuple[int, bytes]] = {}
+_MOST_KNOWN = 1024  # an application that makes up names or phrases must not fill the memory
+
+
+def _parsed_status(status: Any) -> tuple[int, bytes]:
+    if not isinstance(status, str):
+        raise TypeError(f"the status must be str, not {type(status).__name__}")
+    code, _, reason = status.partition(" ")
+    encoded = reason.encode("latin-1")
+    if not (len(code) == 3 and code.isascii() and code.isdigit()) or not REASON_RE.fullmatch(encoded):
+        raise ValueError(f"the status must look like '200 OK', not {status!r}")
+    if code < "200":
+        raise ValueError(f"the status of a response must be 200 or more, not {status!r}")
+    if len(_known_statuses) < _MOST_KNOWN:
+        _known_statuses[status] = (int(code), encoded)
+    return int(code), encoded
+
+
+class _Names(dict[str, tuple[bytes, str]]):
+    """A field name as an application writes it -> its bytes, and the rule for it."""
+
+    def __missing__(self, name: Any) -> tuple[bytes, str]:
+        if not isinstance(name, str):
+            raise TypeError(f"a header's name must be str, not {type(name).__name__}")
+        encoded = name.encode("latin-1")
+        if not FIELD_NAME_RE.fullmatch(encoded):
+            raise ValueError(f"illegal header name {name!r}")
+        lower = encoded.lower()
+        known = (encoded, "refuse" if lower in HOP_BY_HOP else _RULES.get(lower, ""))
+        if len(self) < _MOST_KNOWN:
+            self[name] = known
+        return known
+
+
+_RULES = {b"content-length": "length", b"date": "date", b"server": "server"}
+_known_names = _Names()
+
+
+def _check_value(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"the value of header {name!r} must be str, not {type(value).__name__}")
+    if not REASON_RE.fullmatch(value.encode("latin-1")):  # RFC 9112 §4 allows in a reason what §5.5 allows here
+        raise ValueError(f"the value of header {name!r} contains control characters")
+
+
+def _follow(rule: str, head: ResponseHead, name: str, value: str) -> bool:
+    """Note what a field with a rule says. Does it stay among the fields?"""
+    if rule == "refuse":
+        raise ValueError(f"header {name!r} concerns this connection only: the server sends it where it is needed")
+    if rule == "length":
+        if not (value.isascii() and value.isdigit()):
+            raise ValueError(f"Content-Length must be digits, not {value!r}")
+        if head.content_length not in (None, int(value)):
+            raise ValueError("Content-Length is given twice, and differently")
+        head.content_length = int(value)
+        return False
+    if rule == "date":
+        head.has_date = True
+    else:
+        head.has_server = True
+    return True

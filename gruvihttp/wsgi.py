@@ -1,0 +1,205 @@
+"""`WsgiGateway`: an exchange becomes a call of a WSGI application (PEP 3333), and what it returns the response.
+
+HTTP versions, framing and sockets are not known here: the exchange takes a head and pieces of content and sees to it
+that they leave in time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from traceback import format_exception
+from types import TracebackType
+from typing import Any
+
+from gevent import GreenletExit
+
+from gruvihttp.environ import Environ, connection_environ, request_environ
+from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
+from gruvihttp.exchanges.response import ResponseHead
+from gruvihttp.responsehead import charset_of, response_head
+
+__all__ = ["Application", "ErrorStream", "FileWrapper", "WsgiGateway"]
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+StartResponse = Callable[..., Callable[[bytes], object]]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+log = logging.getLogger("gruvihttp.server")
+
+
+class WsgiGateway:
+    """Calls `application` for exchanges.
+
+    `server_name` goes into environ as SERVER_NAME; without it, the address that the client connected to does. `debug`
+    shows an application's traceback to the client.
+    """
+
+    def __init__(self, application: Application, server_name: str | None = None, *, debug: bool = False) -> None:
+        if not callable(application):
+            raise ValueError(f"a WSGI application must be callable, and {application!r} is not")
+        self._application = application
+        self._server_name = server_name
+        self._debug = debug
+
+    def __call__(self, exchange: Any) -> None:  # Any: the exchange of any HTTP version
+        """Run the application for one exchange. What it raises is logged, and answered if that is possible."""
+        call = _Call(exchange)
+        try:
+            result = self._application(self._environ(exchange), call.start_response)
+            try:
+                call.respond(result)
+            finally:
+                if hasattr(result, "close"):
+                    exchange.connection.flush_soon()
+                    result.close()
+        except (GreenletExit, KeyboardInterrupt, SystemExit):
+            exchange.abort()
+            raise
+        except BaseException as exc:  # a Timeout of gevent's is the application's own failure, and no Exception
+            self._fail(exchange, exc)
+
+    def _fail(self, exchange: Any, exc: BaseException) -> None:
+        """Answer what went wrong; where the head has left, cut the connection rather than fake an end."""
+        status = _status_of(exc)
+        if isinstance(exc, TransportError) or status is None:
+            exchange.abort()
+            return
+        if status == 500:
+            request = exchange.request
+            log.error("%s %s failed", request.method.decode("ascii"), request.target.decode("ascii"), exc_info=exc)
+        if exchange.finished:
+            return
+        if exchange.head_sent:
+            exchange.abort()
+        elif self._debug and status == 500:
+            exchange.send_head(ResponseHead(500, b"Internal Server Error", [(b"Content-Type", b"text/plain; charset=utf-8")]))
+            exchange.finish("".join(format_exception(exc)).encode("utf-8", "replace"))
+        else:
+            exchange.finish_with_error(status)
+
+    def _environ(self, exchange: Any) -> Environ:
+        connection = exchange.connection
+        base = connection.notes
+        if base is None:
+            base = connection.notes = connection_environ(connection.channel, self._server_name)
+            base["wsgi.errors"] = _error_stream
+            base["wsgi.file_wrapper"] = FileWrapper
+        environ = request_environ(base, exchange.request)
+        environ["wsgi.input"] = exchange.open_content()
+        environ["gruvihttp.trailers"] = exchange.response_trailers
+        environ["gruvihttp.request_trailers"] = exchange.request_trailers
+        return environ
+
+
+class _Call:
+    """One call of the application: what it said through start_response, and what it writes."""
+
+    __slots__ = ("_exchange", "_head")
+
+    def __init__(self, exchange: Any) -> None:
+        self._exchange = exchange
+        self._head: ResponseHead | None = None
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """PEP 3333's start_response. What the application does wrong is raised there, in its own frame."""
+        if exc_info is not None:
+            try:
+                if self._exchange.head_sent and exc_info[1] is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # no cycle of frame and traceback
+        elif self._head is not None:
+            raise AssertionError("start_response was called a second time without exc_info")
+        self._head = head = response_head(status, headers)
+        self._exchange.send_head(head)
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of content now."""
+        if self._head is None:
+            raise AssertionError("content came before start_response was called")
+        self._exchange.send_data(data if type(data) is bytes else self._encoded(data))
+
+    def respond(self, result: Iterable[bytes]) -> None:
+        """Send the content that the application returned, and end the response."""
+        exchange = self._exchange
+        if type(result) is list or type(result) is tuple:
+            content = result[0] if len(result) == 1 else b"".join([self._as_bytes(block) for block in result])
+            if type(content) is not bytes:
+                content = self._encoded(content)
+            if self._head is None:
+                raise AssertionError("the application returned without calling start_response")
+            exchange.finish(content)
+            return
+        if isinstance(result, (bytes, str)):
+            result = (result,)  # a mistake that is often made; to send it byte by byte would help nobody
+        for block in result:
+            self.write(block)
+        if self._head is None:
+            raise AssertionError("the application returned without calling start_response")
+        exchange.finish()
+
+    def _as_bytes(self, block: Any) -> bytes:
+        return block if type(block) is bytes else self._encoded(block)
+
+    def _encoded(self, block: Any) -> bytes:
+        """A block that is not exactly bytes; text is encoded by the response's charset, or ISO-8859-1."""
+        if isinstance(block, str):
+            if self._head is None:
+                raise AssertionError("content came before start_response was called")
+            return block.encode(charset_of(self._head.fields))
+        if isinstance(block, (bytes, bytearray, memoryview)):
+            return bytes(block)
+        raise TypeError(f"an application's content must be bytes, not {type(block).__name__}")
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: the content of a file-like object, in blocks of `block_bytes`."""
+
+    def __init__(self, filelike: Any, block_bytes: int = 65536) -> None:
+        self._filelike = filelike
+        self._block_bytes = block_bytes
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> FileWrapper:
+        return self
+
+    def __next__(self) -> bytes:
+        block: bytes = self._filelike.read(self._block_bytes)
+        if not block:
+            raise StopIteration
+        return block
+
+
+class ErrorStream:
+    """`wsgi.errors`: text that becomes log records, one a line."""
+
+    def write(self, text: str) -> int:
+        """Log each line of `text`."""
+        for line in text.splitlines():
+            if line.strip():
+                log.error("%s", line)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Log each of `lines`."""
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        """Nothing is held."""
+
+
+_error_stream = ErrorStream()
+
+
+def _status_of(exc: BaseException) -> int | None:
+    """The status that answers what came out of the application; None if nobody is there to be answered."""
+    if isinstance(exc, RemoteProtocolError):  # from reading the content
+        return exc.status if exc.answerable else None
+    if isinstance(exc, Timeout) and exc.phase == "content":
+        return 408
+    return 500
