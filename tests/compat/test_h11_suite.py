@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # Puts our door in h11's place before the suite is collected, and writes down what became of each test. The suite of
 # h11 imports names that h11 keeps private. Those that have a natural counterpart in our engine are given here; the
 # others get a placeholder, and the tests that use them are left out below, each with its reason.
-PLUGIN = '''
+PLUGIN = """
 import json, os, sys, types
 
 import gruvihttp.compat.h11 as ours
@@ -80,7 +80,7 @@ def pytest_sessionfinish(session):
               if name.split(".")[0] == "h11" and not name.startswith("h11.tests.")]
     with open(os.environ["OUTCOMES"], "w") as file:
         json.dump({"outcomes": outcomes, "loaded": sorted(set(loaded) - {""})}, file)
-'''
+"""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,12 @@ def with_strictness(cases: list[dict[str, Any]]) -> list[Any]:
     ]
 
 
+def ended(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cases whose message has ended, so that bytes behind it do not belong to it."""
+    last_words = ("EndOfMessage", "error", "PAUSED")
+    return [case for case in cases if not case.get("eof") and case["expect"][-1].startswith(last_words)]
+
+
 REQUESTS = load("requests.toml")
 RESPONSES = load("responses.toml")
 
@@ -85,12 +91,8 @@ def test_response_gives_the_same_events_however_it_arrives(
         assert result.reusable is case.get("reusable", result.reusable)
 
 
-@pytest.mark.parametrize(
-    ("case", "strict"), with_strictness([case for case in REQUESTS if not case.get("eof") and case["expect"]])
-)
+@pytest.mark.parametrize(("case", "strict"), with_strictness(ended(REQUESTS)))
 def test_bytes_behind_a_request_change_nothing_about_it(case: dict[str, Any], strict: bool, play_server: Any) -> None:
-    if not case["expect"][-1].startswith(("EndOfMessage", "error")):
-        pytest.skip("the message has not ended, so what follows belongs to it")
     limits = Limits(**case.get("limits", {}))
 
     result = play_server([received(case) + NEXT_REQUEST], strict=strict, limits=limits)
@@ -100,12 +102,8 @@ def test_bytes_behind_a_request_change_nothing_about_it(case: dict[str, Any], st
         assert len(result.events) == len(case["expect"])
 
 
-@pytest.mark.parametrize(
-    ("case", "strict"), with_strictness([case for case in RESPONSES if not case.get("eof") and case["expect"]])
-)
+@pytest.mark.parametrize(("case", "strict"), with_strictness(ended(RESPONSES)))
 def test_bytes_behind_a_response_change_nothing_about_it(case: dict[str, Any], strict: bool, play_client: Any) -> None:
-    if not case["expect"][-1].startswith(("EndOfMessage", "error", "PAUSED")):
-        pytest.skip("the message has not ended, so what follows belongs to it")
     options = {key: case[key] for key in ("method", "upgrade") if key in case}
 
     result = play_client([received(case) + NEXT_RESPONSE], strict=strict, limits=Limits(), **options)
