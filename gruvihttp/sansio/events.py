@@ -32,10 +32,8 @@ class Event:
 
     __slots__ = ()
 
-    def __new__(cls, *args: object, **kwargs: object) -> Event:
-        if cls is Event:
-            raise TypeError("Event is abstract: make a Request, a Response, ...")
-        return super().__new__(cls)
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        raise TypeError("Event is abstract: make a Request, a Response, ...")
 
 
 _set = object.__setattr__

@@ -1,26 +1,14 @@
 """A section of field lines to `Headers`, for lines that the grammar has accepted.
 
 The same client sends the same Accept, User-Agent and Connection with each request, so what such a line means is
-remembered. Only fields whose value is no secret are: how long a line takes must not tell whether somebody else has
-sent the same cookie. What is remembered is bounded, as peers choose it.
+remembered; `REPEATED` says for which fields. What is remembered is bounded, as peers choose it.
 """
 
 from __future__ import annotations
 
-from gruvihttp.sansio.headers import Field, Headers, parsed_headers
+from gruvihttp.sansio.headers import REPEATED, Field, Headers, parsed_headers
 
 __all__ = ["headers_of_usual_lines"]
-
-_REPEATED = frozenset(
-    b"""
-    accept accept-charset accept-encoding accept-language accept-ranges cache-control connection content-encoding
-    content-language content-type dnt host keep-alive pragma priority sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform
-    sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user sec-gpc server te transfer-encoding
-    upgrade-insecure-requests user-agent vary via x-content-type-options x-forwarded-port x-forwarded-proto
-    x-frame-options x-requested-with
-    """.split()
-)
-
 
 class _Known(dict[bytes, Field]):
     """Line -> field, for usual lines: ``name: value``."""
@@ -32,7 +20,7 @@ class _Known(dict[bytes, Field]):
         name, _, value = line.partition(b": ")
         name = name.lower()
         field = (name, value)
-        if name in _REPEATED and len(line) <= self.LONGEST_LINE:
+        if name in REPEATED and len(line) <= self.LONGEST_LINE:
             if len(self) >= self.MOST_LINES:
                 self.clear()  # start over: cheaper than to keep an order, and rare
             self[line] = field

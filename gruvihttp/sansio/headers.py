@@ -16,6 +16,7 @@ from gruvihttp.sansio.grammar import CONTENT_LENGTH_RE, FIELD_NAME_RE, FIELD_VAL
 __all__ = [
     "FORBIDDEN_IN_TRAILERS",
     "HOP_BY_HOP",
+    "REPEATED",
     "Field",
     "Headers",
     "combined",
@@ -62,6 +63,20 @@ FORBIDDEN_IN_TRAILERS = HOP_BY_HOP | frozenset(
     )
 )
 
+# Fields that are sent again and again with one value. What was found out about them may be remembered, for their
+# values are no secrets: how long a field takes must not tell whether somebody else has sent the same cookie.
+REPEATED = frozenset(
+    b"""
+    accept accept-charset accept-encoding accept-language accept-ranges cache-control connection content-encoding
+    content-language content-type date dnt host keep-alive pragma priority sec-ch-ua sec-ch-ua-mobile
+    sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user sec-gpc server te transfer-encoding
+    upgrade-insecure-requests user-agent vary via x-content-type-options x-forwarded-port x-forwarded-proto
+    x-frame-options x-requested-with
+    """.split()
+)
+
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
 
 class Headers(Sequence[Field]):
     """Field lines of one section, in their order; a sequence of (lower-case name, value) pairs of bytes.
@@ -97,7 +112,7 @@ class Headers(Sequence[Field]):
         """
         if type(fields) is cls:
             return fields
-        return cls(_checked(fields or ()))
+        return _checked_headers(fields) if fields else EMPTY
 
     @overload
     def __getitem__(self, index: int) -> Field: ...
@@ -162,6 +177,8 @@ def list_members(value: bytes) -> list[bytes]:
 
 def merged_content_length(value: bytes) -> bytes | None:
     """The one length that a Content-Length value announces, or None if it is no length or several (RFC 9110 §8.6)."""
+    if CONTENT_LENGTH_RE.fullmatch(value):
+        return value
     lengths = {member.strip(b" \t") for member in value.split(b",")}
     if len(lengths) != 1:
         return None
@@ -171,6 +188,8 @@ def merged_content_length(value: bytes) -> bytes | None:
 
 def to_bytes(text: Any) -> bytes:  # Any: whatever a caller passes; what is refused here is a TypeError
     """`text` as bytes; str must be ASCII (UnicodeEncodeError otherwise). Anything but str and bytes-like: TypeError."""
+    if type(text) is bytes:
+        return text
     if isinstance(text, str):
         return text.encode("ascii")
     if isinstance(text, int):
@@ -178,32 +197,70 @@ def to_bytes(text: Any) -> bytes:  # Any: whatever a caller passes; what is refu
     return bytes(text)
 
 
-def _checked(fields: Iterable[tuple[Text, Text]]) -> list[Field]:
+class _KnownPairs(dict[tuple[Text, Text], tuple[Field, Field]]):
+    """What a caller gives -> the field as written and with its name in lower case; both checked, both bytes."""
+
+    MOST_PAIRS = 4096
+    LONGEST_VALUE = 256
+
+    def __missing__(self, given: tuple[Text, Text]) -> tuple[Field, Field]:
+        pair = _checked(given)
+        name, value = pair[1]
+        if name in REPEATED and len(value) <= self.LONGEST_VALUE:
+            if len(self) >= self.MOST_PAIRS:
+                self.clear()
+            self[given] = pair
+        return pair
+
+
+_known_pairs = _KnownPairs()
+
+
+def _checked(given: tuple[Text, Text]) -> tuple[Field, Field]:
+    given_name, given_value = given
+    name, value = to_bytes(given_name), to_bytes(given_value)
+    if not FIELD_NAME_RE.fullmatch(name):
+        raise LocalProtocolError(f"Illegal header name {name!r}")
+    if not FIELD_VALUE_RE.fullmatch(value):
+        raise LocalProtocolError(f"Illegal header value for {name!r}")
+    return (name, value), (name.lower(), value)
+
+
+def _checked_headers(given: Iterable[tuple[Text, Text]]) -> Headers:
     raw: list[Field] = []
-    length: bytes | None = None
-    coded = False
-    for given_name, given_value in fields:
-        name, value = to_bytes(given_name), to_bytes(given_value)
-        if not FIELD_NAME_RE.fullmatch(name):
-            raise LocalProtocolError(f"Illegal header name {name!r}")
-        if not FIELD_VALUE_RE.fullmatch(value):
-            raise LocalProtocolError(f"Illegal header value for {name!r}")
-        lower = name.lower()
-        if lower == b"content-length":
-            merged = merged_content_length(value)
-            if merged is None:
-                raise LocalProtocolError("bad Content-Length")
-            if length is not None:
-                if merged != length:
-                    raise LocalProtocolError("conflicting Content-Length headers")
+    fields: list[Field] = []
+    for pair in given:
+        try:
+            written, field = _known_pairs[pair]
+        except TypeError:  # not hashable: a list, a bytearray; or refused by to_bytes, which will say so again
+            written, field = _checked(pair)
+        if field[0] in _FRAMING:
+            name, value = field
+            agreed = _framing_value(name, value, fields)
+            if agreed is None:
                 continue
-            length = value = merged
-        elif lower == b"transfer-encoding":
-            if coded:
-                raise LocalProtocolError("multiple Transfer-Encoding headers", error_status_hint=501)
-            value = value.lower()
-            if value != b"chunked":
-                raise LocalProtocolError("Only Transfer-Encoding: chunked is supported", error_status_hint=501)
-            coded = True
-        raw.append((name, value))
-    return raw
+            written, field = (written[0], agreed), (name, agreed)
+        raw.append(written)
+        fields.append(field)
+    headers = _new(Headers)
+    headers._lines = []
+    headers._raw = raw
+    headers.fields = fields
+    return headers
+
+
+def _framing_value(name: bytes, value: bytes, before: list[Field]) -> bytes | None:
+    """The value as it may be sent after the fields before it; None for a length that they have already."""
+    earlier = dict(before).get(name)
+    if name == b"transfer-encoding":
+        if earlier is not None:
+            raise LocalProtocolError("multiple Transfer-Encoding headers", error_status_hint=501)
+        if value.lower() != b"chunked":
+            raise LocalProtocolError("Only Transfer-Encoding: chunked is supported", error_status_hint=501)
+        return b"chunked"
+    length = merged_content_length(value)
+    if length is None:
+        raise LocalProtocolError("bad Content-Length")
+    if earlier is not None and earlier != length:
+        raise LocalProtocolError("conflicting Content-Length headers")
+    return length if earlier is None else None
