@@ -208,7 +208,8 @@ class Channel(Sending):
         return known
 
     def __repr__(self) -> str:
-        ends = " -> ".join(format_address(self._address(name)) for name in ("sockname", "peername"))
+        addresses = (self._address("sockname"), self._address("peername"))
+        ends = " -> ".join("?" if address is None else format_address(address) for address in addresses)
         return f"<{type(self).__name__} {ends} {' '.join(self._states())}>"
 
     def _states(self) -> list[str]:
