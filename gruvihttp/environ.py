@@ -34,6 +34,7 @@ def connection_environ(channel: Channel, server_name: str | None) -> Environ:
         "REMOTE_PORT": peer_port,
         "REQUEST_SCHEME": scheme,
         "SCRIPT_NAME": "",
+        "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_NAME": server_name or host,
         "SERVER_PORT": port,
         "SERVER_SOFTWARE": PRODUCT_ID,
@@ -59,15 +60,14 @@ def request_environ(base: Environ, request: Request) -> Environ:
     target = request.target
     if target[0] != 0x2F:
         target, fields = _origin_form(request)
-    path, _, query = target.partition(b"?")
-    if b"%" in path:
-        path = unquote_to_bytes(path)
+    path, _, query = target.decode("ascii").partition("?")
     method = request.method
     environ["REQUEST_METHOD"] = _methods.get(method) or method.decode("ascii")
-    environ["PATH_INFO"] = path.decode("latin-1")
-    environ["QUERY_STRING"] = query.decode("ascii")
+    environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
+    environ["QUERY_STRING"] = query
     environ["REQUEST_URI"] = request.target.decode("ascii")
-    environ["SERVER_PROTOCOL"] = "HTTP/1.0" if request.http_version == b"1.0" else "HTTP/1.1"
+    if request.http_version == b"1.0":
+        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
     keys = _keys
     for name, value in fields:
         key = keys[name]

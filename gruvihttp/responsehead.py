@@ -26,9 +26,12 @@ def response_head(status: str, headers: list[tuple[str, str]]) -> ResponseHead:
     names = _known_names
     for name, value in headers:
         encoded, rule = names[name]
-        if type(value) is not str or not (value.isascii() and value.isprintable()):
+        if rule is _LENGTH and type(value) is str and value.isdecimal() and value.isascii() and head.content_length is None:
+            head.content_length = int(value)
+            continue
+        if not (type(value) is str and value.isascii() and value.isprintable()):
             _check_value(name, value)
-        if not rule or _follow(rule, head, name, value):
+        if rule is None or _follow(rule, head, name, value):
             fields.append((encoded, value.encode("latin-1")))
     return head
 
@@ -60,23 +63,24 @@ def _parsed_status(status: Any) -> tuple[int, bytes]:
     return int(code), encoded
 
 
-class _Names(dict[str, tuple[bytes, str]]):
+class _Names(dict[str, tuple[bytes, str | None]]):
     """A field name as an application writes it -> its bytes, and the rule for it."""
 
-    def __missing__(self, name: Any) -> tuple[bytes, str]:
+    def __missing__(self, name: Any) -> tuple[bytes, str | None]:
         if not isinstance(name, str):
             raise TypeError(f"a header's name must be str, not {type(name).__name__}")
         encoded = name.encode("latin-1")
         if not FIELD_NAME_RE.fullmatch(encoded):
             raise ValueError(f"illegal header name {name!r}")
         lower = encoded.lower()
-        known = (encoded, "refuse" if lower in HOP_BY_HOP else _RULES.get(lower, ""))
+        known = (encoded, "refuse" if lower in HOP_BY_HOP else _RULES.get(lower))
         if len(self) < _MOST_KNOWN:
             self[name] = known
         return known
 
 
-_RULES = {b"content-length": "length", b"date": "date", b"server": "server"}
+_LENGTH = "length"
+_RULES = {b"content-length": _LENGTH, b"date": "date", b"server": "server"}
 _known_names = _Names()
 
 

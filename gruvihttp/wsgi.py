@@ -7,7 +7,7 @@ that they leave in time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from traceback import format_exception
 from types import TracebackType
 from typing import Any
@@ -26,6 +26,7 @@ StartResponse = Callable[..., Callable[[bytes], object]]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 log = logging.getLogger("gruvihttp.server")
+_TEXT = (b"Content-Type", b"text/plain; charset=utf-8")
 
 
 class WsgiGateway:
@@ -47,12 +48,10 @@ class WsgiGateway:
         call = _Call(exchange)
         try:
             result = self._application(self._environ(exchange), call.start_response)
-            try:
+            if type(result) is list:  # nearly always; it has no close()
+                call.respond_at_once(result)
+            else:
                 call.respond(result)
-            finally:
-                if hasattr(result, "close"):
-                    exchange.connection.flush_soon()
-                    result.close()
         except (GreenletExit, KeyboardInterrupt, SystemExit):
             exchange.abort()
             raise
@@ -73,7 +72,7 @@ class WsgiGateway:
         if exchange.head_sent:
             exchange.abort()
         elif self._debug and status == 500:
-            exchange.send_head(ResponseHead(500, b"Internal Server Error", [(b"Content-Type", b"text/plain; charset=utf-8")]))
+            exchange.send_head(ResponseHead(500, b"Internal Server Error", [_TEXT]))
             exchange.finish("".join(format_exception(exc)).encode("utf-8", "replace"))
         else:
             exchange.finish_with_error(status)
@@ -121,32 +120,37 @@ class _Call:
         """Send a piece of content now."""
         if self._head is None:
             raise AssertionError("content came before start_response was called")
-        self._exchange.send_data(data if type(data) is bytes else self._encoded(data))
+        self._exchange.send_data(data if type(data) is bytes else self._as_bytes(data))
 
-    def respond(self, result: Iterable[bytes]) -> None:
-        """Send the content that the application returned, and end the response."""
-        exchange = self._exchange
-        if type(result) is list or type(result) is tuple:
-            content = result[0] if len(result) == 1 else b"".join([self._as_bytes(block) for block in result])
-            if type(content) is not bytes:
-                content = self._encoded(content)
-            if self._head is None:
-                raise AssertionError("the application returned without calling start_response")
-            exchange.finish(content)
-            return
-        if isinstance(result, (bytes, str)):
-            result = (result,)  # a mistake that is often made; to send it byte by byte would help nobody
-        for block in result:
-            self.write(block)
+    def respond_at_once(self, blocks: Sequence[bytes]) -> None:
+        """Send all of the content, and end the response."""
+        content = blocks[0] if len(blocks) == 1 else b"".join([self._as_bytes(block) for block in blocks])
+        if type(content) is not bytes:
+            content = self._as_bytes(content)
         if self._head is None:
             raise AssertionError("the application returned without calling start_response")
-        exchange.finish()
+        self._exchange.finish(content)
+
+    def respond(self, result: Iterable[bytes]) -> None:
+        """Send the content that the application returned piece by piece, end the response, close the iterable."""
+        try:
+            if isinstance(result, (tuple, bytes, str)):  # bare bytes are a mistake, but byte by byte would not help
+                self.respond_at_once(result if isinstance(result, tuple) else (result,))
+                return
+            for block in result:
+                self.write(block)
+            if self._head is None:
+                raise AssertionError("the application returned without calling start_response")
+            self._exchange.finish()
+        finally:
+            if hasattr(result, "close"):
+                self._exchange.connection.flush_soon()  # close() may take its time
+                result.close()
 
     def _as_bytes(self, block: Any) -> bytes:
-        return block if type(block) is bytes else self._encoded(block)
-
-    def _encoded(self, block: Any) -> bytes:
-        """A block that is not exactly bytes; text is encoded by the response's charset, or ISO-8859-1."""
+        """A block of content; text is encoded by the response's charset, or ISO-8859-1."""
+        if type(block) is bytes:
+            return block
         if isinstance(block, str):
             if self._head is None:
                 raise AssertionError("content came before start_response was called")

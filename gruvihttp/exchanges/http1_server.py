@@ -80,7 +80,8 @@ class ServerConnection:
         "_parked",
         "_reader",
         "_sending",
-        "_stopping",
+        "_stall",
+        "may_persist",
         "_workers",
         "channel",
         "current",
@@ -106,7 +107,8 @@ class ServerConnection:
         self._flush_wanted = False
         self._parked = False
         self._sending = False
-        self._stopping = False
+        self._stall = config.timeouts.write
+        self.may_persist = True  # whether the server wants to go on with this connection
         self._workers = config.workers
 
     def __repr__(self) -> str:
@@ -120,7 +122,7 @@ class ServerConnection:
 
     def shutdown(self) -> None:
         """Close as soon as no request is being served: at once if idle, else with the answer, which says so."""
-        self._stopping = True
+        self.may_persist = False
         if self.phase is Phase.IDLE:
             self._close()
 
@@ -202,16 +204,17 @@ class ServerConnection:
         if not exchange.finished:
             self._abort()
             return None
-        if not exchange.persists or not self._drained(exchange):
+        if not exchange.persists or not (exchange.content_ended or self._drained(exchange)):
             self._finish()
             return None
-        if len(self._reader.buffer) or self._reader.buffer.ended:
+        buffer = self._reader.buffer
+        if buffer.start < len(buffer.data) or buffer.ended:
             return self._next_request()
         self.flush()
-        if self._stopping:
-            self._finish()
-        else:
+        if self.may_persist:
             self._park()
+        else:
+            self._finish()
         return None
 
     def _next_request(self) -> Request | None:
@@ -228,7 +231,7 @@ class ServerConnection:
                 self.flush_soon()
             return event
         self.flush()
-        if event is CONNECTION_CLOSED or self._stopping:
+        if event is CONNECTION_CLOSED or not self.may_persist:
             self._finish()
         else:
             self._park()
@@ -237,8 +240,6 @@ class ServerConnection:
 
     def _drained(self, exchange: Http1ServerExchange) -> bool:
         """Read what is left of the request's content, within bounds. Is the connection of use afterwards?"""
-        if exchange.content_ended:
-            return True
         reader = self._reader
         bound = self._config.limits.drain_bytes
         deadline: float | None = None
@@ -286,14 +287,15 @@ class ServerConnection:
 
     def flush(self) -> None:
         """Send what is held; waits while the peer does not read. Raises TransportError or Timeout("write")."""
-        if not self._held:
-            return
         held = self._held
-        self._held = []
+        if not held:
+            return
+        output = held[0] if len(held) == 1 else held.copy()
+        held.clear()
         self._held_bytes = 0
         self._sending = True
         try:
-            self.channel.send(held[0] if len(held) == 1 else held, self._config.timeouts.write)
+            self.channel.send(output, self._stall)
         finally:
             self._sending = False
 
@@ -385,11 +387,6 @@ class ServerConnection:
         except BaseException:
             exchange.persists = False
             raise
-
-    @property
-    def may_persist(self) -> bool:
-        """Whether the server wants to go on with this connection."""
-        return not self._stopping
 
     @property
     def drain_bytes(self) -> int:
@@ -626,4 +623,4 @@ def _head_bytes(version: bytes, head: ResponseHead, option: bytes, announced: in
     lines = b"".join([b"%b: %b\r\n" % field for field in head.fields])
     if announced is not None:
         option = b"Content-Length: %d\r\n%b" % (announced, option)
-    return b"HTTP/%b %d %b\r\n%b%b%b\r\n" % (version, head.status, head.reason, lines, option, common_lines(head))
+    return b"HTTP/%b %d %b\r\n%b%b%b\r\n" % (version, head.status, head.reason, lines, option, common_lines.of(head))

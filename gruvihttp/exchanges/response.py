@@ -27,21 +27,12 @@ class ResponseHead:
 
     __slots__ = ("content_length", "fields", "has_date", "has_server", "reason", "status")
 
-    def __init__(
-        self,
-        status: int,
-        reason: bytes,
-        fields: list[Field],
-        content_length: int | None = None,
-        has_date: bool = False,
-        has_server: bool = False,
-    ) -> None:
+    def __init__(self, status: int, reason: bytes, fields: list[Field], content_length: int | None = None) -> None:
         self.status = status
         self.reason = reason
         self.fields = fields
         self.content_length = content_length
-        self.has_date = has_date
-        self.has_server = has_server
+        self.has_date = self.has_server = False
 
 
 def plain_error(status: int) -> tuple[ResponseHead, bytes]:
@@ -53,7 +44,7 @@ def plain_error(status: int) -> tuple[ResponseHead, bytes]:
 
 
 class _CommonLines:
-    """The lines that go into each response, made once a second."""
+    """The lines that a server adds to each response: Date, made once a second, and Server."""
 
     def __init__(self) -> None:
         self._second = -1
@@ -61,15 +52,16 @@ class _CommonLines:
         self._server = b"Server: %b\r\n" % PRODUCT_ID.encode("ascii")
         self._both = b""
 
-    def __call__(self, head: ResponseHead) -> bytes:
+    def of(self, head: ResponseHead) -> bytes:
+        """Those of the lines that the application has not given itself."""
         second = int(time())
         if second != self._second:
             self._second = second
             self._date = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode("ascii")  # RFC 9110 §5.6.7
             self._both = self._date + self._server
-        if head.has_date or head.has_server:
-            return (b"" if head.has_date else self._date) + (b"" if head.has_server else self._server)
-        return self._both
+        if not (head.has_date or head.has_server):
+            return self._both
+        return (b"" if head.has_date else self._date) + (b"" if head.has_server else self._server)
 
 
 common_lines = _CommonLines()

@@ -1,0 +1,37 @@
+"""`Tunnel`: a connection that has left HTTP, whose first bytes were received before that was known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gruvihttp.net.channel import Channel
+
+__all__ = ["Tunnel"]
+
+
+class Tunnel:
+    """A channel that gives `leading` first, and then what it receives. All else is the channel's own."""
+
+    __slots__ = ("_leading", "channel")
+
+    def __init__(self, channel: Channel, leading: bytes) -> None:
+        self.channel = channel
+        self._leading = leading
+
+    def __getattr__(self, name: str) -> Any:  # Any: whatever the channel has
+        return getattr(self.channel, name)
+
+    def __repr__(self) -> str:
+        return f"<Tunnel {len(self._leading)} bytes held, {self.channel!r}>"
+
+    def try_receive(self) -> bytes | None:
+        """What is here already, ``b""`` at the end of the stream, None if there is nothing yet. Never waits."""
+        return self._take_leading() or self.channel.try_receive()
+
+    def receive(self, deadline: float | None = None, phase: str = "read") -> bytes:
+        """Wait for the next bytes; ``b""`` at the end of the stream. See `Channel.receive`."""
+        return self._take_leading() or self.channel.receive(deadline, phase)
+
+    def _take_leading(self) -> bytes:
+        leading, self._leading = self._leading, b""
+        return leading
