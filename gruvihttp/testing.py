@@ -109,10 +109,10 @@ class RawPeer:
         self.channel.send(content, stall=self.guard)
 
     def send_in_pieces(self, content: bytes, size: int = 1) -> None:
-        """Send `size` bytes at a time, so that the other end reads them one by one."""
+        """Send `size` bytes at a time, so that another end in this hub reads them one by one."""
         for start in range(0, len(content), size):
             self.send(content[start : start + size])
-            gevent.sleep(0)
+            gevent.idle()  # everybody in this hub who has input has had his turn
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes; fewer only if the stream ends before."""

@@ -200,7 +200,12 @@ def test_nothing_can_be_sent_after_half_closing(pair: Pair) -> None:
 
 def test_linger_drops_what_comes_until_the_end(pair: Pair) -> None:
     here, there = pair
-    sender = gevent.spawn(lambda: (there.send(bytes(300_000)), there.close()))
+
+    def send() -> None:
+        there.send(bytes(300_000))
+        there.close()
+
+    sender = gevent.spawn(send)
     assert here.linger(1 << 20, moment_after(10)) is True
     sender.get(timeout=10)
 
@@ -247,7 +252,8 @@ def test_no_descriptor_is_left(make_pair: Callable[[str], Pair], descriptors: Ca
             gevent.sleep(0)
             getattr(here, end)()
             there.close()
-            gevent.joinall([waiting, stuck], timeout=10)
+            waiting.join(timeout=10)
+            stuck.join(timeout=10)
             assert isinstance(waiting.exception, TransportError)
             assert isinstance(stuck.exception, TransportError)
     assert descriptors() == before

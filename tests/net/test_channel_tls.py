@@ -25,15 +25,15 @@ def shake_hands(
 ) -> tuple[BaseException | None, BaseException | None]:
     """Both sides' handshakes at once; what each raised."""
 
-    def one(side: Transport, *args: Any) -> BaseException | None:
+    def one(side: Transport, context: ssl.SSLContext, server_side: bool, name: str | None) -> BaseException | None:
         try:
-            side.start_tls(*args, deadline=moment_after(10))
+            side.start_tls(context, server_side, name, moment_after(10))
         except Exception as exc:
             side.close()
             return exc
         return None
 
-    greenlets = [gevent.spawn(one, pair[0], client, False, hostname), gevent.spawn(one, pair[1], server, True)]
+    greenlets = [gevent.spawn(one, pair[0], client, False, hostname), gevent.spawn(one, pair[1], server, True, None)]
     gevent.joinall(greenlets, timeout=20)
     return greenlets[0].value, greenlets[1].value
 

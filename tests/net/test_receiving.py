@@ -36,7 +36,12 @@ def is_receiving(channel: Transport) -> bool:
 def test_bytes_arrive_in_order(pair: Pair) -> None:
     here, there = pair
     content = bytes(range(256)) * 2000
-    sender = gevent.spawn(lambda: (there.send(content), there.shutdown_write()))
+
+    def send() -> None:
+        there.send(content)
+        there.shutdown_write()
+
+    sender = gevent.spawn(send)
     assert receive_all(here) == content
     sender.get(timeout=10)
 

@@ -218,10 +218,15 @@ def test_end_of_input_does_not_end_sending(pair: Pair, until: Until) -> None:
 
 def test_receiver_gets_the_input_and_not_the_sender(pair: Pair) -> None:
     here, there = pair
-    offered: list[None] = []
+    offered: list[bool] = []
+
+    def on_input() -> bool:
+        offered.append(True)
+        return True
+
     reader = gevent.spawn(here.receive, moment_after(10))
     gevent.sleep(0)
-    sender = stuck_sender(here, on_input=lambda: not offered.append(None))
+    sender = stuck_sender(here, on_input=on_input)
     there.send(b"for the reader")
     assert reader.get(timeout=10) == b"for the reader"
     assert not offered
@@ -263,7 +268,7 @@ def test_progress_renews_the_patience() -> None:
     started = monotonic()
     heard = 0
     while heard < size:
-        gevent.sleep(0.02)
+        gevent.sleep(0.05)
         heard += len(there.receive(moment_after(10)))
     assert monotonic() > started + stall
     assert sender.get(timeout=10) is True
