@@ -9,4 +9,105 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gruvihttp._version import PRODUCT_ID, __version__
+if TYPE_CHECKING:
+    from gruvihttp._version import __version__
+    from gruvihttp.client import HttpClient
+    from gruvihttp.errors import (
+        ContentTooLarge,
+        Error,
+        ExpectationFailed,
+        FieldsTooLarge,
+        HttpError,
+        IncompleteMessage,
+        LocalProtocolError,
+        ProtocolError,
+        RemoteProtocolError,
+        TargetTooLong,
+        Timeout,
+        TransportError,
+        UnsupportedCoding,
+        UnsupportedVersion,
+    )
+    from gruvihttp.limits import Limits, Timeouts
+    from gruvihttp.marks import switchpoint
+    from gruvihttp.messages import HttpRequest, HttpResponse
+    from gruvihttp.net.endpoints import (
+        Client,
+        Endpoint,
+        MessageProtocol,
+        Server,
+        create_connection,
+        create_server,
+    )
+    from gruvihttp.net.transport import Transport
+    from gruvihttp.protocol import HttpProtocol
+    from gruvihttp.reader import StreamReader
+    from gruvihttp.server import HttpServer
+    from gruvihttp.urls import ParsedUrl, parse_url
+
+__all__ = [
+    "Client",
+    "ContentTooLarge",
+    "Endpoint",
+    "Error",
+    "ExpectationFailed",
+    "FieldsTooLarge",
+    "HttpClient",
+    "HttpError",
+    "HttpProtocol",
+    "HttpRequest",
+    "HttpResponse",
+    "HttpServer",
+    "IncompleteMessage",
+    "Limits",
+    "LocalProtocolError",
+    "MessageProtocol",
+    "ParsedUrl",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "Server",
+    "StreamReader",
+    "TargetTooLong",
+    "Timeout",
+    "Timeouts",
+    "Transport",
+    "TransportError",
+    "UnsupportedCoding",
+    "UnsupportedVersion",
+    "__version__",
+    "create_connection",
+    "create_server",
+    "parse_url",
+    "switchpoint",
+]
+
+# Where each name lives. What is not listed here by name is an error.
+_HOMES = {
+    "gruvihttp._version": ("__version__",),
+    "gruvihttp.client": ("HttpClient",),
+    "gruvihttp.limits": ("Limits", "Timeouts"),
+    "gruvihttp.marks": ("switchpoint",),
+    "gruvihttp.messages": ("HttpRequest", "HttpResponse"),
+    "gruvihttp.net.endpoints": (
+        "Client", "Endpoint", "MessageProtocol", "Server", "create_connection", "create_server",
+    ),
+    "gruvihttp.net.transport": ("Transport",),
+    "gruvihttp.protocol": ("HttpProtocol",),
+    "gruvihttp.reader": ("StreamReader",),
+    "gruvihttp.server": ("HttpServer",),
+    "gruvihttp.urls": ("ParsedUrl", "parse_url"),
+}  # fmt: skip
+_home_of = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # Any: classes, functions and a str
+    """Load a public name when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_home_of.get(name, "gruvihttp.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,41 +1,209 @@
-"""gruvi's `HttpProtocol`: HTTP on one connection. (The server's half; the client's half is being added.)"""
+"""gruvi's `HttpProtocol`: HTTP on one connection. The client's side asks and collects; the server's side serves.
+
+Each side has a driver of its own, which is made when the connection is there. environ is not known here, nor are
+bytes on the wire.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from functools import lru_cache
+from typing import Any
 
+from gruvihttp._version import PRODUCT_ID
+from gruvihttp.compose import ComposedRequest, Composer
+from gruvihttp.errors import HttpError
 from gruvihttp.exchanges.config import ServerConfig
+from gruvihttp.exchanges.http1_client import ClientConnection, Http1ClientExchange
 from gruvihttp.exchanges.http1_server import ServerConnection
+from gruvihttp.limits import Limits, Timeouts
+from gruvihttp.marks import switchpoint
+from gruvihttp.messages import HttpRequest, HttpResponse
 from gruvihttp.net.protocol import MessageProtocol
+from gruvihttp.net.transport import Transport
+from gruvihttp.sansio.events import InformationalResponse
+from gruvihttp.wsgi import Application, WsgiGateway
 
 __all__ = ["HttpProtocol"]
 
 
 class HttpProtocol(MessageProtocol):
-    """HTTP on one connection."""
+    """HTTP on one connection.
 
-    def __init__(self) -> None:
-        self._handler: Callable[[Any], None]
-        self._config: ServerConfig
-        self._connection: ServerConnection | None = None
+    On the client's side, `version` is what requests are sent as, ``'1.1'`` or ``'1.0'``; `server_name` is what stands
+    in Host, by default `hostname` or the peer's address, with the port unless it is the scheme's own; `timeout`, in
+    seconds, bounds each wait. On the server's side, `application` is a WSGI application; `server_name` is its
+    SERVER_NAME, by default the address that the client connected to.
+
+    `on_informational(request, response)` is called for each informational response (1xx). It must not wait.
+    """
+
+    identifier = PRODUCT_ID
+    max_header_size = 65536
+    max_buffer_size = 65536
+    max_pipeline_size = 10
+
+    hostname: str | None = None
+    on_informational: Callable[[HttpRequest, HttpResponse], object] | None = None
+
+    def __init__(
+        self,
+        server_side: bool,
+        application: Application | None = None,
+        server_name: str | None = None,
+        version: str = "1.1",
+        timeout: float | None = None,
+    ) -> None:
+        if server_side and application is None:
+            raise ValueError("the server's side needs an application")
+        if version not in ("1.0", "1.1"):
+            raise ValueError(f"version must be '1.0' or '1.1', not {version!r}")
+        self._server_name = server_name
+        self._version = version
+        self._timeout = timeout
+        self._gateway = None if application is None else WsgiGateway(application, server_name)
+        self._server_side = server_side
+        self._config: ServerConfig | None = None
+        self._client: ClientConnection | None = None
+        self._server: ServerConnection | None = None
+        self._composer: Composer | None = None
 
     @classmethod
-    def serving(cls, handler: Callable[[Any], None], config: ServerConfig) -> Self:
-        """A server-side protocol that hands its exchanges to `handler`."""
-        protocol = cls.__new__(cls)
-        protocol._handler = handler
+    def serving(cls, gateway: WsgiGateway, config: ServerConfig) -> HttpProtocol:
+        """The server's side, for a gateway and a configuration that many connections share."""
+        protocol = cls(False)
+        protocol._server_side = True
+        protocol._gateway = gateway
         protocol._config = config
-        protocol._connection = None
         return protocol
 
+    def __repr__(self) -> str:
+        return f"<HttpProtocol {'server' if self._server_side else 'client'} {self.transport!r}>"
+
+    @property
+    def server_side(self) -> bool:
+        """Whether this side answers requests."""
+        return self._server_side
+
+    @property
+    def server_name(self) -> str | None:
+        """The server's name: the given one, else what the connection says about it; None before there is one."""
+        if self._server_name is not None or self.transport is None:
+            return self._server_name
+        if self._server_side:
+            return _host_of(self.transport.get_extra_info("sockname"))
+        return self._host_field(self.transport)
+
+    @property
+    def version(self) -> str:
+        """The version of HTTP that requests are sent as."""
+        return self._version
+
+    @property
+    def timeout(self) -> float | None:
+        """The default for waits, in seconds; None is for ever."""
+        return self._timeout
+
+    # the endpoint's side
+
     def start(self) -> None:
-        """Begin to serve."""
-        assert self.transport is not None
-        self._connection = ServerConnection(self.transport, self._handler, self._config)
-        self._connection.start()
+        """Make the driver. A server begins to serve."""
+        transport = self.transport
+        if transport is None:
+            raise RuntimeError("connection_made() comes first")
+        if self._gateway is not None:
+            self._server = ServerConnection(transport, self._gateway, self._config or self._own_config())
+            self._server.start()
+            return
+        self._composer = Composer(self._version, self._host_field(transport), self.identifier)
+        self._client = ClientConnection(transport, self._limits(), _client_timeouts(self._timeout), self._inform)
 
     def shutdown(self) -> None:
-        """Close when no request is being served."""
-        if self._connection is not None:
-            self._connection.shutdown()
+        """End politely: a server finishes the request that it is at."""
+        if self._server is not None:
+            self._server.shutdown()
+        else:
+            super().shutdown()
+
+    def _own_config(self) -> ServerConfig:
+        return ServerConfig(limits=self._limits(), timeouts=Timeouts.flat(self._timeout))
+
+    def _limits(self) -> Limits:
+        return _limits_of(self.max_header_size, self.max_buffer_size, self.max_pipeline_size)
+
+    def _host_field(self, transport: Transport) -> str:
+        """What stands in Host (RFC 9110 §7.2): a name or address, and the port unless it is the scheme's own."""
+        if self._server_name is not None:
+            return self._server_name
+        peer = transport.get_extra_info("peername")
+        host = self.hostname or _host_of(peer)
+        if ":" in host:
+            host = f"[{host.partition('%')[0]}]"  # RFC 6874 §4: the zone is for this machine only
+        default = 80 if transport.get_extra_info("ssl") is None else 443
+        return f"{host}:{peer[1]}" if isinstance(peer, tuple) and peer[1] != default else host
+
+    # the client's side
+
+    @switchpoint
+    def request(
+        self, method: str, url: str, headers: list[tuple[str, str]] = [], body: Any = ""  # noqa: B006  # never changed
+    ) -> HttpRequest:
+        """Send a request. Further ones may follow before its response is collected with `getresponse`.
+
+        `headers` are (name, value) pairs of str. `body` is bytes or str, which is sent with a Content-Length; a file
+        or an iterable of bytes or str, which is sent in chunks; or None: then the caller goes on with
+        `HttpRequest.write` and `HttpRequest.end_request`. str is encoded with the charset of Content-Type, or as
+        ISO-8859-1.
+
+        Raises TypeError, ValueError or UnicodeEncodeError for what cannot be sent, before anything is; HttpError
+        when the connection cannot be used (any more); TransportError and Timeout.
+        """
+        request = HttpRequest(self.transport, self)
+        if body is None:
+            request.start_request(method, url, headers)
+        else:
+            request.send(method, url, headers, body)
+        return request
+
+    @switchpoint
+    def getresponse(self, timeout: float | None = -1) -> HttpResponse:
+        """Wait for the head of the response to the oldest request that has got none; call it once for each request.
+
+        `timeout` is in seconds: -1 is this protocol's, None is for ever. After a Timeout it may be called again.
+
+        Raises RuntimeError when every request has its response, or the body of the previous one was not read to its
+        end; HttpError or TransportError when there will be no response: `unanswered` names the requests concerned.
+        """
+        return HttpResponse(self.connection.collect(timeout))
+
+    @property
+    def connection(self) -> ClientConnection:
+        """The client's driver. Raises HttpError when there is none."""
+        if self._client is None:
+            raise HttpError("not connected" if not self._server_side else "a server sends no requests")
+        return self._client
+
+    def compose(self, method: str, url: str, headers: Any, body: Any) -> ComposedRequest:
+        """A request in bytes, as it would be sent on this connection."""
+        if self._composer is None:
+            self.connection  # noqa: B018  # raises
+            raise AssertionError("unreachable")
+        return self._composer(method, url, headers, body)
+
+    def _inform(self, exchange: Http1ClientExchange, response: InformationalResponse) -> None:
+        if self.on_informational is not None:
+            self.on_informational(exchange.owner, HttpResponse(response))
+
+
+def _host_of(address: Any) -> str:
+    return address[0] if isinstance(address, tuple) else "localhost"
+
+
+@lru_cache(maxsize=64)
+def _limits_of(fields_bytes: int, buffer_bytes: int, pipelined_requests: int) -> Limits:
+    return Limits(fields_bytes=fields_bytes, buffer_bytes=buffer_bytes, pipelined_requests=pipelined_requests)
+
+
+@lru_cache(maxsize=64)
+def _client_timeouts(timeout: float | None) -> Timeouts:
+    return Timeouts(read=timeout, write=timeout)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from gruvihttp.errors import Error, HttpError, IncompleteMessage, RemoteProtocolError, Timeout, TransportError
@@ -223,15 +222,16 @@ class ClientConnection:
         self._writing = None
         if exchange.upload is not STOPPED:
             exchange.upload = SENT
+        elif exchange.tunnel is None:
+            self._close_if_done()
 
     def abandon(self, exchange: Http1ClientExchange, reason: str) -> None:
         """Give up a request: for nothing, if no byte of it was sent; else the connection goes with it."""
-        if self._writing is exchange:
-            self._writing = None
-        if exchange.upload is OPEN:
-            self._fail(HttpError(reason))
+        was_open = exchange.upload is OPEN
         exchange.upload = STOPPED
         self._withdraw(exchange)
+        if was_open and exchange.failure is None and self._loss is None:
+            self._fail(HttpError(reason))
 
     def _check_usable(self) -> None:
         if self._refusal is not None:
@@ -280,7 +280,9 @@ class ClientConnection:
             if self._channel.send(buffers, self._timeouts.write, self._receive_while_sending):
                 return
         except TransportError as exc:
-            self._lose_output(exchange, exc)
+            self._lose_output(exc)
+            if exchange.response is None and exchange.failure is None:
+                raise
         except Timeout as exc:
             self._fail(HttpError("the server did not read for too long, and a part of a request was not sent"))
             exc.unanswered = _owners(self._uncollected)
@@ -294,22 +296,21 @@ class ClientConnection:
             raise fresh(exchange.failure)
         exchange.upload = STOPPED
 
-    def _lose_output(self, exchange: Http1ClientExchange, exc: TransportError) -> None:
+    def _lose_output(self, exc: TransportError) -> None:
         """Nothing can be sent any more. What was received before may yet say why (RFC 9112 §9.5)."""
-        self._loss = exc
         self._refuse(exc)
+        if self._receiving:  # another greenlet, which will find the end itself
+            return
+        self._loss = exc
         try:
-            while not self._receiving and not self._backlog.full and (received := self._channel.try_receive()):
+            while not self._backlog.full and (received := self._channel.try_receive()):
                 self._take_in(received)
-        except TransportError:  # it has ended, as we know
+        except TransportError:  # the end, of which we know
             pass
         self._channel.abort()
         self._parse_ahead()
-        if exchange.response is None and exchange.failure is None:
-            if self._awaiting and self._awaiting[0] is exchange:
-                self._fail(exc)
-            else:
-                exchange.failure = exc
+        if self._awaiting and self._has_room():
+            self._fail(exc)
 
     def _withdraw(self, exchange: Http1ClientExchange) -> None:
         """Let nobody collect the response to a request that its owner never got hold of."""
@@ -329,11 +330,11 @@ class ClientConnection:
         return exchange is None or (exchange.upload is not STOPPED and exchange.failure is None)
 
     def _look(self) -> None:
-        """Between two pieces of an upload: see whether a response has come, unless enough of them wait already."""
+        """See what has come, without waiting, unless enough of it waits already."""
         if not self._receiving and not self._backlog and self._has_room():
             try:
                 self._take_what_is_here()
-            except TransportError:  # sending will meet it too, and knows what to do
+            except TransportError:  # whoever sends or waits will meet it too, and knows what to do
                 pass
 
     def _take_what_is_here(self) -> None:
@@ -418,10 +419,12 @@ class ClientConnection:
 
     def _check_read(self, exchange: Http1ClientExchange) -> None:
         """Raise if there is unread content. That its end was not seen yet does not count, if the end is here."""
-        while not exchange.content.buffer_size and exchange in self._awaiting:
-            if not self._step():
-                break
-        if not exchange.content.eof and exchange.failure is None:
+        if exchange.failure is not None:
+            return
+        self._look()
+        while not exchange.content.buffer_size and self._awaiting and self._awaiting[0] is exchange and self._step():
+            pass
+        if not exchange.content.eof:
             raise RuntimeError("the body of the previous response was not read to its end")
 
     def _await_response(self, exchange: Http1ClientExchange, deadline: float | None) -> None:
@@ -433,17 +436,16 @@ class ClientConnection:
 
     def _receive(self, deadline: float | None) -> None:
         """Give the parser more to read, or fail everything that is due."""
-        if self._backlog:
-            self._feed(self._backlog.take())
-            return
-        if self._loss is not None:
-            self._fail(self._loss)
-            return
         if self._receiving:
             raise RuntimeError("another greenlet is waiting for a response on this connection")
         self._receiving = True
         try:
-            received = self._channel.receive(deadline)
+            if self._backlog:
+                received = self._backlog.take()
+            elif self._loss is not None:
+                raise self._loss
+            else:
+                received = self._channel.receive(deadline)
         except Timeout:
             raise
         except TransportError as exc:
@@ -529,11 +531,14 @@ class ClientConnection:
         if awaiting:
             self._reader.request_method = awaiting[0].method
         elif self._refusal is not None:
-            if self._writing is None:
-                self._channel.abort() if self._channel.broken else self._channel.close()
+            self._close_if_done()
         elif self._reader.buffer.start != len(self._reader.buffer.data) or self._backlog:
             self._refuse(HttpError("the server sent something that was not asked for"))
             self._channel.abort()
+
+    def _close_if_done(self) -> None:
+        if not self._awaiting and self._writing is None:
+            self._channel.abort() if self._channel.broken else self._channel.close()
 
     def _end_with(self, exchange: Http1ClientExchange, response: Response) -> None:
         """No further request will be answered after this one."""

@@ -1,0 +1,211 @@
+"""From what a user gives to a request in bytes. Here text ends, on the way out.
+
+Everything is checked before anything is sent: TypeError for what is not of the right type, ValueError for what may
+not stand in a request, UnicodeEncodeError for what ISO-8859-1 cannot express. How long the content is, or that it is
+chunked, is decided here, once. Connections are not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from email.message import Message
+from typing import Any, NamedTuple
+
+from gruvihttp.bodies import content_of
+from gruvihttp.net.sockets import BytesLike
+from gruvihttp.sansio.framing import CHUNKED, Framing, length
+from gruvihttp.sansio.grammar import ABSOLUTE_FORM_RE, CONTENT_LENGTH_RE, FIELD_NAME_RE, METHOD_RE, REASON_RE
+from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, HOP_BY_HOP, Field, Headers
+
+__all__ = ["DEFAULT_CHARSET", "ComposedRequest", "Composer", "charset_of", "compose_trailers"]
+
+DEFAULT_CHARSET = "iso-8859-1"
+# Methods that say what to do with content: a server may wait for some unless told that there is none (RFC 9110 §8.6)
+_WITH_CONTENT = frozenset((b"PATCH", b"POST", b"PUT"))
+
+
+class ComposedRequest(NamedTuple):
+    """A request, ready to be sent. `content` is None when it comes in pieces; they are str by `charset`, or bytes."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    fields: list[Field]
+    framing: Framing
+    content: BytesLike | None
+    charset: str
+
+
+class Composer:
+    """Makes requests for one connection: `host` and `agent` stand in each that does not say otherwise."""
+
+    def __init__(self, version: str, host: str, agent: str) -> None:
+        self._version = version.encode("ascii")
+        self._host = (b"Host", _idna(host))
+        self._common = [(b"User-Agent", _value_of("User-Agent", agent))]
+        if version == "1.0":  # RFC 9112 §C.2.2: without it, each connection carries one exchange
+            self._common.append((b"Connection", b"keep-alive"))
+        self._plain = [self._host, *self._common]
+
+    def __call__(self, method: str, url: str, headers: Any, body: Any) -> ComposedRequest:
+        """Compose a request. `headers` and `body` are Any: they are what is checked here."""
+        raw_method = _methods.get(method) or _checked_method(method)
+        target = _target(url)
+        if not headers and body == "" and raw_method not in _WITH_CONTENT and target[0] == 0x2F:
+            _check_headers(headers)
+            return ComposedRequest(raw_method, target, self._version, self._plain, length(0), b"", DEFAULT_CHARSET)
+        given = _Given(headers)
+        content = content_of(body, given.charset)
+        fields = [] if given.has_host else [self._host_for(raw_method, target)]
+        fields += self._common[1:] if given.has_agent else self._common
+        fields += given.fields
+        framing = self._frame(raw_method, content, given, fields)
+        return ComposedRequest(raw_method, target, self._version, fields, framing, content, given.charset)
+
+    def _frame(self, method: bytes, content: BytesLike | None, given: _Given, fields: list[Field]) -> Framing:
+        """How the content is delimited, with the field that says so unless it is among the given ones."""
+        if given.length is not None:
+            return length(given.length)
+        if content is not None:
+            if content or method in _WITH_CONTENT:
+                fields.append((b"Content-Length", b"%d" % len(content)))
+            return length(len(content))
+        if self._version == b"1.0":
+            raise ValueError("HTTP/1.0 has no chunked coding: give a Content-Length, or a body of bytes or str")
+        fields.append((b"Transfer-Encoding", b"chunked"))
+        return CHUNKED
+
+    def _host_for(self, method: bytes, target: bytes) -> Field:
+        """Host names the target's authority, where it has one (RFC 9112 §3.2.2, §3.2.3)."""
+        if method == b"CONNECT":
+            return (b"Host", target)
+        if target[0] != 0x2F and (absolute := ABSOLUTE_FORM_RE.fullmatch(target)) is not None:
+            return (b"Host", absolute[1])
+        return self._host
+
+
+def compose_trailers(trailers: Any) -> Headers:
+    """A trailer section from (name, value) pairs of str. ValueError for a field that may not stand there."""
+    fields = []
+    for name, value in _pairs(trailers):
+        raw_name, _ = _names[name]
+        if raw_name.lower() in FORBIDDEN_IN_TRAILERS:
+            raise ValueError(f"{name} may not stand in a trailer section (RFC 9110 §6.5.1)")
+        fields.append((raw_name, _value_of(name, value)))
+    return Headers(fields)
+
+
+class _Given:
+    """The fields that the user gives, in bytes, and what they decide."""
+
+    __slots__ = ("charset", "fields", "has_agent", "has_host", "length")
+
+    def __init__(self, headers: Any) -> None:
+        self.fields: list[Field] = []
+        self.has_host = self.has_agent = False
+        self.length: int | None = None
+        self.charset = DEFAULT_CHARSET
+        for name, value in _pairs(headers):
+            raw_name, rule = _names[name]
+            raw_value = _value_of(name, value)
+            if rule:
+                self._follow(rule, name, value)
+            self.fields.append((raw_name, raw_value))
+
+    def _follow(self, rule: str, name: str, value: str) -> None:
+        if rule == "refuse":
+            raise ValueError(f"{name} concerns the connection and is set where it is needed: leave it out")
+        if rule == "agent":
+            self.has_agent = True
+        elif rule == "charset":
+            self.charset = charset_of(value) or DEFAULT_CHARSET
+        elif rule == "host":
+            if self.has_host:
+                raise ValueError("Host is given twice")
+            self.has_host = True
+        else:
+            if self.length is not None:
+                raise ValueError("Content-Length is given twice")
+            if not CONTENT_LENGTH_RE.fullmatch(value.encode("latin-1")):
+                raise ValueError(f"Content-Length must be digits, not {value!r}")
+            self.length = int(value)
+
+
+def charset_of(content_type: str) -> str | None:
+    """The charset that the value of a Content-Type names, in lower case."""
+    message = Message()
+    message["Content-Type"] = content_type
+    return message.get_content_charset()
+
+
+_methods = {name: name.encode() for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT")}
+
+
+def _checked_method(method: Any) -> bytes:
+    if not isinstance(method, str):
+        raise TypeError(f"the method must be str, not {type(method).__name__}")
+    raw_method = method.encode("latin-1", "replace")
+    if not METHOD_RE.fullmatch(raw_method):
+        raise ValueError(f"{method!r} is not a method: it must be a token (RFC 9110 §5.6.2)")
+    return raw_method
+
+
+def _target(url: Any) -> bytes:
+    if not isinstance(url, str):
+        raise TypeError(f"the URL must be str, not {type(url).__name__}")
+    if not (url and url.isascii() and url.isprintable() and " " not in url):
+        raise ValueError(f"illegal URL {url!r}: it must be visible ASCII, all else percent-encoded (RFC 3986 §2.1)")
+    return url.encode("ascii")
+
+
+class _Names(dict[str, tuple[bytes, str]]):
+    """A field's name as users write it -> its bytes, and the rule for it, if there is one."""
+
+    MOST = 1024  # names may be made up, without end
+
+    def __missing__(self, name: Any) -> tuple[bytes, str]:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a header must be str, not {type(name).__name__}")
+        raw_name = name.encode("latin-1")
+        if not FIELD_NAME_RE.fullmatch(raw_name):
+            raise ValueError(f"illegal header name {name!r}")
+        lower = raw_name.lower()
+        known = (raw_name, "refuse" if lower in HOP_BY_HOP else _RULES.get(lower, ""))
+        if len(self) < self.MOST:
+            self[name] = known
+        return known
+
+
+_RULES = {b"content-length": "length", b"content-type": "charset", b"host": "host", b"user-agent": "agent"}
+_names = _Names()
+
+
+def _pairs(headers: Any) -> Iterable[tuple[str, Any]]:
+    _check_headers(headers)
+    for pair in headers or ():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"headers must be (name, value) pairs, and {pair!r} is none")
+        yield pair[0], pair[1]
+
+
+def _check_headers(headers: Any) -> None:
+    if isinstance(headers, (str, bytes, bytearray, memoryview)):
+        raise TypeError(
+            f"headers must be a list of pairs, not {type(headers).__name__}; they come before the body: "
+            "request(method, url, headers, body), or by name: request(method, url, body=..., headers=...)"
+        )
+    if isinstance(headers, Mapping):
+        raise TypeError("headers must be a list of pairs: pass list(headers.items())")
+
+
+def _value_of(name: str, value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"the value of header {name!r} must be str, not {type(value).__name__}")
+    raw_value = value.encode("latin-1")
+    if not REASON_RE.fullmatch(raw_value):  # RFC 9112 §4 allows in a reason what RFC 9110 §5.5 allows in a value
+        raise ValueError(f"the value of header {name!r} contains control characters")
+    return raw_value
+
+
+def _idna(host: str) -> bytes:
+    return host.encode("ascii") if host.isascii() else host.encode("idna")
