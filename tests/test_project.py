@@ -7,16 +7,21 @@ import configparser
 import contextlib
 import fnmatch
 import io
+import json
 import re
 import socket
 import subprocess
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 
-from gruvihttp._version import __version__
+import gruvihttp
+from gruvihttp import __version__, errors, http
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gruvihttp"
@@ -26,6 +31,15 @@ TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "benchmarks", "docs", "examples",
     "gruvihttp", "pyproject.toml", "setup.cfg", "setup.py", "tests", "tox.ini",
 }  # fmt: skip
+
+# A name that comes or goes here is a change for users: it belongs into the changelog and the reference.
+PUBLIC = [
+    "Client", "ContentTooLarge", "Endpoint", "Error", "ExpectationFailed", "FieldsTooLarge", "HttpClient", "HttpError",
+    "HttpProtocol", "HttpRequest", "HttpResponse", "HttpServer", "IncompleteMessage", "Limits", "LocalProtocolError",
+    "MessageProtocol", "ParsedUrl", "ProtocolError", "RemoteProtocolError", "Server", "StreamReader", "TargetTooLong",
+    "Timeout", "Timeouts", "Transport", "TransportError", "UnsupportedCoding", "UnsupportedVersion", "__version__",
+    "create_connection", "create_server", "parse_url", "switchpoint",
+]  # fmt: skip
 
 
 def settings(name: str) -> configparser.ConfigParser:
@@ -98,6 +112,38 @@ def test_layers_without_io_must_be_covered_completely() -> None:
     assert settings("setup.cfg")["coverage:run"].getboolean("branch")
 
 
+# the public names
+
+
+def test_public_names_change_on_purpose_only() -> None:
+    assert sorted(gruvihttp.__all__) == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_name_is_there_and_listed(name: str) -> None:
+    assert getattr(gruvihttp, name) is not None
+    assert name in dir(gruvihttp)
+
+
+def test_reference_describes_every_public_name() -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.rst"))
+    described = set(re.findall(r"^\.\. auto\w+:: (\w+)", pages, re.MULTILINE)) | set(errors.__all__)
+    assert set(PUBLIC) - described == {"__version__"}
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        gruvihttp.nothing  # noqa: B018  (asking is the test)
+
+
+@pytest.mark.parametrize(
+    "name", ["HttpClient", "HttpError", "HttpProtocol", "HttpRequest", "HttpResponse", "HttpServer"]
+)
+def test_module_http_has_the_names_of_gruvi(name: str) -> None:
+    assert name in http.__all__
+    assert getattr(http, name) is getattr(gruvihttp, name)
+
+
 # the files
 
 
@@ -156,6 +202,27 @@ def test_readme_example_of_the_engine_runs() -> None:
     assert content == "Data(data=b'hi', chunk_start=False, chunk_end=False)"
 
 
+def run(code: str, names: dict[str, Any], port: int) -> list[str]:
+    """Run an example with another port than the one it is written with, and return what it prints, line by line.
+
+    A server in it is started and not run: greenlets of this process serve while the examples of clients wait.
+    """
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), gevent.Timeout(30):
+        exec(code.replace("8080", str(port)).replace("server.run()", ""), names)
+    return output.getvalue().splitlines()
+
+
+def test_readme_examples_of_server_and_client_talk_to_each_other() -> None:
+    names: dict[str, Any] = {}
+    run(readme_example("A server"), names, port=0)
+    try:
+        lines = run(readme_example("A client"), names, names["server"].address[1])
+    finally:
+        names["server"].close(0)
+    assert lines == ["200 b'Hello, World!\\n'"] * 3
+
+
 def documented_code() -> Iterator[tuple[str, str]]:
     """Every Python block of the documentation, with the page and its number there."""
     for page in sorted((ROOT / "docs").rglob("*.rst")):
@@ -186,6 +253,28 @@ def test_documented_loop_around_the_engine_serves_pipelined_requests() -> None:
         ours.close()
         answers = b"".join(iter(lambda: theirs.recv(65536), b""))
     assert re.findall(rb"you asked for (/.)", answers) == [b"/a", b"/b"]
+
+
+def test_tutorial_runs_from_its_first_block_to_its_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, serving, *calling = [code for name, code in documented_code() if name.startswith("tutorial.rst")]
+    module = types.ModuleType("shop")
+    monkeypatch.setitem(sys.modules, "shop", module)
+    exec(shop, vars(module))
+    names: dict[str, Any] = {}
+    run(serving, names, port=0)
+    try:
+        lines = [line for code in calling for line in run(code, names, names["server"].address[1])]
+        names["client"].close()
+    finally:
+        names["server"].close(0)
+    assert lines[0] == "200 application/json"
+    assert [json.loads(ast.literal_eval(line)) for line in lines[1:3]] == [
+        {"item": "tea", "price": 3},
+        {"item": "coffee", "price": 6},
+    ]
+    assert lines[3] == str(b"8 bytes of order\n")
+    assert [line.split()[0] for line in lines[4:]] == ["tea", "coffee", "lemonade"]
+    assert json.loads(names["body"]) == {"item": "tea", "price": 3}
 
 
 def test_documented_limits_are_accepted() -> None:
