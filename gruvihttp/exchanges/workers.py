@@ -15,8 +15,9 @@ from contextvars import Context
 from typing import Any
 
 from gevent import Greenlet, GreenletExit, get_hub
+from greenlet import getcurrent
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "renew_context"]
 
 Job = Callable[[Any], None]
 
@@ -37,22 +38,35 @@ class Workers:
         if idle:
             idle.pop().switch(job, argument)
         else:
-            _Worker(self._idle, self._most_idle).switch(job, argument)
+            _Worker(self._idle, self._most_idle, job, argument).switch()
+
+
+def renew_context() -> None:
+    """Go on in a fresh context: what this greenlet does next is not part of what it did before."""
+    getcurrent().gr_context = Context()
 
 
 class _Worker(Greenlet):  # type: ignore[type-arg]  # generic in the stubs only
-    """One greenlet of a pool. It is started by being switched to, with its first job."""
+    """One greenlet of a pool. It is started by being switched to, not by a turn of the loop.
 
-    def __init__(self, idle: list[_Worker], most_idle: int) -> None:
+    It must be a `Greenlet`, and begin in Greenlet's own `run`: otherwise gevent takes it for one that has not started,
+    and neither a gevent.Timeout nor a `kill` ever reaches it.
+    """
+
+    def __init__(self, idle: list[_Worker], most_idle: int, job: Job, argument: Any) -> None:
         super().__init__()
         self._pool = idle
         self._most_idle = most_idle
+        self._first: tuple[Job, Any] | None = (job, argument)  # not Greenlet's `args`, which would live as long as it
 
-    def run(self, job: Job, argument: Any) -> None:  # type: ignore[override]  # they come with the first switch
+    def _run(self) -> None:
+        assert self._first is not None
+        job, argument = self._first
+        self._first = None
         idle = self._pool
         wait = get_hub().switch
         while True:
-            self.gr_context = Context()
+            renew_context()
             job(argument)
             if len(idle) >= self._most_idle:
                 return
