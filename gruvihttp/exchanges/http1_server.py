@@ -32,6 +32,7 @@ from gruvihttp.errors import (
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1_exchange import CLOSE, HELD_BYTES, Http1ServerExchange, head_bytes
 from gruvihttp.exchanges.response import plain_error
+from gruvihttp.exchanges.workers import renew_context
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm
 from gruvihttp.sansio.events import CONNECTION_CLOSED, END_OF_MESSAGE, Data, EndOfMessage, Request
@@ -192,6 +193,8 @@ class ServerConnection:
                 self.current = exchange
                 self._handler(exchange)
                 request = self._after(exchange)
+                if request is not None:
+                    renew_context()  # the job goes on, the exchange does not
         except (TransportError, Timeout):  # the peer has gone, or reads nothing: there is nobody to tell
             self.abort()
         except BaseException:
@@ -322,6 +325,8 @@ class ServerConnection:
             return
         self._held = [rest] if len(rest) else []
         self.held_bytes = len(rest)
+        if self._held:  # the worker may wait for long
+            self.channel.when_writable(self._flush_in_hub)
 
     # the end
 
