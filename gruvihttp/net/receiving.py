@@ -11,6 +11,7 @@ After a short read the socket is empty, so `receive` waits first and reads then:
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import NoReturn, Protocol
 
 from gevent import get_hub
@@ -101,11 +102,11 @@ class Receiving:
     def receive(self, deadline: float | None = None, phase: str = "read") -> bytes:
         """Wait until something has arrived and return it; ``b""`` at the end of the stream.
 
-        Raises Timeout(phase) when `deadline`, a moment of ``time.monotonic()``, passes first. What has arrived
-        already is returned even if the deadline is past.
+        Raises Timeout(phase) when `deadline`, a moment of ``time.monotonic()``, passes first. A deadline that is past
+        means no waiting: what is there is returned.
         """
-        if self._empty and not self._has_pending():
-            self._wait_readable(deadline, phase)
+        if self._empty and (deadline is None or monotonic() < deadline) and not self._has_pending():
+            self._wait(deadline, phase)
         while (received := self.try_receive()) is None:
             self._wait_readable(deadline, phase)
         return received
@@ -113,8 +114,8 @@ class Receiving:
     def park(self, callback: Callable[[], object]) -> None:
         """Have `callback` called in the hub each time there is input, or the end of it, until `unpark`.
 
-        It must not block. It is called again and again until the input is read. If it raises, the hub reports the
-        error, and nobody is called any more before the next `park` or wait. A greenlet in `receive` comes first.
+        It must neither block nor raise: gevent reports an error in the hub and then calls nobody any more, before the
+        next `park` or wait. It is called again and again until the input is read. A greenlet in `receive` comes first.
         """
         if self.closed:
             raise closed_error()
@@ -152,12 +153,16 @@ class Receiving:
         self._watcher.stop()
 
     def _wait_readable(self, deadline: float | None, phase: str) -> None:
+        if deadline is not None and deadline <= monotonic():
+            raise _timeout(phase)
+        self._wait(deadline, phase)
+
+    def _wait(self, deadline: float | None, phase: str) -> None:
         if self.closed:
             raise closed_error()
         if self._reader is not None:
             raise RuntimeError("another greenlet is already receiving from this channel")
         if deadline is not None:
-            # a deadline that is past still gives the hub one turn: input that is there wins over it
             if self._alarm is None:
                 self._alarm = Alarm(self._hub.loop, self._expire)
             self._alarm.set(deadline)
@@ -175,7 +180,7 @@ class Receiving:
 
     def _expire(self) -> None:
         if self._reader is not None:
-            self._reader.throw(Timeout(f"timed out: {self._phase}", phase=self._phase))
+            self._reader.throw(_timeout(self._phase))
 
     def _fail(self, exc: OSError) -> NoReturn:
         if isinstance(exc, TransportError):  # ours already, from a channel that is closed or broken
@@ -189,6 +194,10 @@ class Receiving:
         if self.error is None:
             self.error = error
         return error
+
+
+def _timeout(phase: str) -> Timeout:
+    return Timeout(f"timed out: {phase}", phase=phase)
 
 
 def closed_error() -> TransportError:

@@ -648,9 +648,10 @@ def test_killed_serve_forever_closes_with_its_own_patience(serve: Callable[..., 
 
 
 PROGRAM = """
+    import gevent
     from gruvihttp.net.endpoints import MessageProtocol, create_server
     server = create_server(MessageProtocol, ("127.0.0.1", 0))
-    print("ready", flush=True)
+    gevent.get_hub().loop.run_callback(lambda: print("ready", flush=True))  # called when the main greenlet waits
     try:
         server.{method}()
     except KeyboardInterrupt:
