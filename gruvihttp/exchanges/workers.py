@@ -1,15 +1,17 @@
 """`Workers`: greenlets that run one job after another.
 
-A new greenlet costs more than a small request, since CPython maps memory for its stack; a switch costs next to
-nothing. So greenlets that have done their job wait for the next one. Each job runs in a fresh `contextvars.Context`:
-what one request sets, the next does not see. (`gevent.local` data does stay with the greenlet, as it stays with the
-threads of a threaded server.)
+A new greenlet costs more than a small request, since CPython maps memory for its stack, and even a switch there and
+back costs a tenth of one. So greenlets that have done their job wait for the next, and the jobs that come up in one
+pass of the loop are run by one worker, in a row, as long as none of them waits. When one waits, another worker goes on
+with the rest: a job that waits delays nobody.
 
-What a job is about is not known here.
+Each job runs in a fresh `contextvars.Context`: what one request sets, the next does not see. (`gevent.local` data does
+stay with the greenlet, as it stays with the threads of a threaded server.) What a job is about is not known here.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -26,19 +28,26 @@ class Workers:
     """A pool of greenlets of one hub. At most `most_idle` of them wait for work; more may work."""
 
     def __init__(self, most_idle: int = 256) -> None:
-        self._idle: list[_Worker] = []
         self._most_idle = most_idle
+        self._idle: list[_Worker] = []
+        self._ready: deque[tuple[Job, Any]] = deque()
 
     def run(self, job: Job, argument: Any) -> None:
-        """Run ``job(argument)`` at once in a greenlet of its own; returns when it is done or waits. Call it in the hub.
+        """Run ``job(argument)`` in a worker, in this pass of the loop or at the beginning of the next.
 
-        An exception that leaves the job ends its greenlet, and gevent reports it.
+        An exception that leaves the job ends its worker, and gevent reports it.
         """
+        ready = self._ready
+        ready.append((job, argument))
+        if len(ready) == 1:
+            get_hub().loop.run_callback(self._dispatch)
+
+    def _dispatch(self) -> None:
+        """In the hub: switch to workers until no job is left that has not begun."""
         idle = self._idle
-        if idle:
-            idle.pop().switch(job, argument)
-        else:
-            _Worker(self._idle, self._most_idle, job, argument).switch()
+        ready = self._ready
+        while ready:
+            (idle.pop() if idle else _Worker(idle, ready, self._most_idle)).switch()
 
 
 def renew_context() -> None:
@@ -53,28 +62,28 @@ class _Worker(Greenlet):  # type: ignore[type-arg]  # generic in the stubs only
     and neither a gevent.Timeout nor a `kill` ever reaches it.
     """
 
-    def __init__(self, idle: list[_Worker], most_idle: int, job: Job, argument: Any) -> None:
+    def __init__(self, idle: list[_Worker], ready: deque[tuple[Job, Any]], most_idle: int) -> None:
         super().__init__()
         self._pool = idle
+        self._ready = ready
         self._most_idle = most_idle
-        self._first: tuple[Job, Any] | None = (job, argument)  # not Greenlet's `args`, which would live as long as it
 
     def _run(self) -> None:
-        assert self._first is not None
-        job, argument = self._first
-        self._first = None
         idle = self._pool
+        ready = self._ready
         wait = get_hub().switch
         while True:
-            renew_context()
-            job(argument)
+            while ready:
+                job, argument = ready.popleft()
+                self.gr_context = Context()
+                job(argument)
+            job = argument = None  # type: ignore[assignment]  # an idle worker keeps nothing alive
             if len(idle) >= self._most_idle:
                 return
             idle.append(self)
-            job, argument = None, None  # type: ignore[assignment]  # an idle worker keeps nothing alive
-            while job is None:
+            while not ready:
                 try:
-                    job, argument = wait()
+                    wait()
                 except GreenletExit:  # killed while it did nothing: somebody kept a reference
                     idle.remove(self)
                     return
