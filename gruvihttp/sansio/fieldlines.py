@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from gruvihttp.sansio.headers import REPEATED, Field, Headers, parsed_headers
 
-__all__ = ["headers_of_usual_lines"]
+__all__ = ["headers_of_lines"]
 
 class _Known(dict[bytes, Field]):
-    """Line -> field, for usual lines: ``name: value``."""
+    """Line -> field."""
 
     MOST_LINES = 4096
     LONGEST_LINE = 256  # most of a user agent's lines, and 1 MiB in all
 
     def __missing__(self, line: bytes) -> Field:
-        name, _, value = line.partition(b": ")
+        name, _, value = line.partition(b":")
         name = name.lower()
-        field = (name, value)
+        field = (name, value.strip(b" \t"))
         if name in REPEATED and len(line) <= self.LONGEST_LINE:
             if len(self) >= self.MOST_LINES:
                 self.clear()  # start over: cheaper than to keep an order, and rare
@@ -30,7 +30,7 @@ class _Known(dict[bytes, Field]):
 _field_of = _Known().__getitem__
 
 
-def headers_of_usual_lines(section: bytes) -> Headers:
-    """The fields of lines of the form ``name: value``, with one blank after the colon and none at the end."""
-    lines = section.splitlines()  # there is no CR and no LF but at the ends: the grammar has seen to that
-    return parsed_headers(lines, list(map(_field_of, lines)))  # no bytecode for each line: a third faster
+def headers_of_lines(section: bytes) -> Headers:
+    """The fields of a section's lines. There is no CR and no LF in it but at their ends."""
+    # map, for this is half of reading a head: no bytecode for each line
+    return parsed_headers(section, list(map(_field_of, section.splitlines())))

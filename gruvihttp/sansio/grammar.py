@@ -29,19 +29,16 @@ def _section(field_line: bytes) -> bytes:
     return rb"((?:" + field_line + rb"\r\n)*+)\r\n"
 
 
-# RFC 9112 §5. The usual line is what nearly every sender writes: one blank after the colon, none at the end. A head
-# of usual lines takes one match and one split; the full grammar is asked only when that does not match.
-_USUAL_LINE = TOKEN + rb": [!-~\x80-\xff][\t -~\x80-\xff]*+(?<![\t ])"
+# RFC 9112 §5
 _FIELD_LINE = TOKEN + rb":" + FIELD_VALUE
 _TOLERANT_LINE = TOKEN + rb":" + TOLERANT_FIELD_VALUE
 
 # A whole head, RFC 9112 §2.1. Groups: method, target, version, field lines; version, status, reason, field lines
 _REQUEST_LINE = rb"(" + TOKEN + rb") (" + TARGET + rb") " + VERSION + rb"\r\n"
-USUAL_REQUEST = re.compile(_REQUEST_LINE + _section(_USUAL_LINE))
 REQUEST = re.compile(_REQUEST_LINE + _section(_FIELD_LINE))
 TOLERANT_REQUEST = re.compile(_REQUEST_LINE + _section(_TOLERANT_LINE))
 _STATUS_LINE = VERSION + rb" " + STATUS + rb"(?: " + REASON + rb")?+\r\n"
-USUAL_RESPONSE = re.compile(_STATUS_LINE + _section(_USUAL_LINE))
+RESPONSE = re.compile(_STATUS_LINE + _section(_FIELD_LINE))
 TOLERANT_RESPONSE = re.compile(_STATUS_LINE + _section(_TOLERANT_LINE))
 # RFC 9112 §7.1.2
 TRAILERS = re.compile(_section(_FIELD_LINE))

@@ -84,23 +84,24 @@ class Headers(Sequence[Field]):
     Equal to any sequence of the same pairs. `raw_items()` has the names as they were written.
     """
 
-    __slots__ = ("_lines", "_raw", "fields")
+    __slots__ = ("_raw", "_section", "fields")
 
     fields: list[Field]
-    _lines: list[bytes]
     _raw: list[Field] | None
+    _section: bytes  # what `_raw` is made of when somebody asks for it
 
     def __init__(self, raw: Iterable[Field] = ()) -> None:
         """`raw` are (name as written, value) pairs that the grammar has accepted, values without outer blanks."""
         self._raw = list(raw)
-        self._lines = []
+        self._section = b""
         self.fields = [(name.lower(), value) for name, value in self._raw]
 
     @property
     def raw(self) -> list[Field]:
         """The (name as written, value) pairs; not to be changed."""
         if self._raw is None:
-            self._raw = [(name, value) for name, _, value in [line.partition(b": ") for line in self._lines]]
+            parts = [line.partition(b":") for line in self._section.splitlines()]
+            self._raw = [(name, value.strip(b" \t")) for name, _, value in parts]
         return self._raw
 
     @classmethod
@@ -150,10 +151,10 @@ EMPTY = Headers()
 _new = object.__new__
 
 
-def parsed_headers(lines: list[bytes], fields: list[Field]) -> Headers:
-    """`Headers` of lines ``name: value`` that the grammar has accepted; `fields` are the same with lower-case names."""
+def parsed_headers(section: bytes, fields: list[Field]) -> Headers:
+    """`Headers` of field lines that the grammar has accepted; `fields` are what they mean, with lower-case names."""
     headers = _new(Headers)
-    headers._lines = lines
+    headers._section = section
     headers._raw = None
     headers.fields = fields
     return headers
@@ -243,7 +244,7 @@ def _checked_headers(given: Iterable[tuple[Text, Text]]) -> Headers:
         raw.append(written)
         fields.append(field)
     headers = _new(Headers)
-    headers._lines = []
+    headers._section = b""
     headers._raw = raw
     headers.fields = fields
     return headers

@@ -25,11 +25,12 @@ from gruvihttp.sansio import grammar
 from gruvihttp.sansio.authority import names_host, names_host_and_port
 from gruvihttp.sansio.buffer import Buffer
 from gruvihttp.sansio.events import Request, parsed_request, parsed_response
-from gruvihttp.sansio.fieldlines import headers_of_usual_lines
+from gruvihttp.sansio.fieldlines import headers_of_lines
 from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers
 
 __all__ = ["read_request", "read_response", "read_trailers", "write_request", "write_response", "write_trailers"]
 
+_match_request = grammar.REQUEST.match
 _OBS_FOLD = re.compile(rb"\r\n[ \t]++")  # RFC 9112 §5.2; grammar for repair only
 _VALUE_LINE = re.compile(grammar.FIELD_VALUE + rb"\r\n")
 _TOLERANT_VALUE_LINE = re.compile(grammar.TOLERANT_FIELD_VALUE + rb"\r\n")
@@ -43,11 +44,13 @@ def read_request(buffer: Buffer, limits: Limits, *, strict: bool) -> Request | N
 
     Raises TargetTooLong, FieldsTooLarge, UnsupportedVersion or RemoteProtocolError.
     """
-    match = _match_usual(grammar.USUAL_REQUEST, buffer, limits)
+    start = buffer.start
+    # as `_match_at_once` does it, without the call: most heads of most servers pass here
+    match = _match_request(buffer.data, start) if buffer.searched <= start else None
     if match is not None:
-        method, target, version, section = match.groups()
-        headers = headers_of_usual_lines(section)
         end = match.end()
+        if end - start > limits.request_line_bytes or end - start > limits.fields_bytes:
+            _check_sizes(buffer.data, start, end, limits)
     else:
         end = _end_of_head(buffer, limits)
         if not end:
@@ -58,8 +61,8 @@ def read_request(buffer: Buffer, limits: Limits, *, strict: bool) -> Request | N
             match = grammar.TOLERANT_REQUEST.match(_unfolded(head))
         if match is None:
             raise explain_request(head, strict=strict)
-        method, target, version, section = match.groups()
-        headers = _headers(section)
+    method, target, version, section = match.groups()
+    headers = headers_of_lines(section)
     if version != b"1.1":
         _check_version(version)
     if target[0] != 0x2F or b"#" in target or method == b"CONNECT":
@@ -77,10 +80,8 @@ def read_response(buffer: Buffer, limits: Limits) -> Any:
 
     Raises FieldsTooLarge, TargetTooLong (for the status line), UnsupportedVersion or RemoteProtocolError.
     """
-    match = _match_usual(grammar.USUAL_RESPONSE, buffer, limits)
+    match = _match_at_once(grammar.RESPONSE, buffer, limits)
     if match is not None:
-        version, status, reason, section = match.groups()
-        headers = headers_of_usual_lines(section)
         end = match.end()
     else:
         end = _end_of_head(buffer, limits)
@@ -92,8 +93,8 @@ def read_response(buffer: Buffer, limits: Limits) -> Any:
             match = grammar.TOLERANT_RESPONSE.match(_unfolded(_BARE_LF.sub(b"\r\n", head)))
         if match is None:
             raise explain_response(head)
-        version, status, reason, section = match.groups()
-        headers = _headers(section)
+    version, status, reason, section = match.groups()
+    headers = headers_of_lines(section)
     if version != b"1.1":
         _check_version(version)
     if len(headers.fields) > limits.fields_count:
@@ -130,7 +131,7 @@ def read_trailers(buffer: Buffer, limits: Limits, *, tolerant_of_lf: bool, stric
     if match is None:
         raise _explain_fields(section, 0, strict=strict, what="trailer")
     buffer.skip_to(end)
-    received = _headers(match[1])
+    received = headers_of_lines(match[1])
     if len(received) > limits.fields_count:
         raise FieldsTooLarge(f"more than {limits.fields_count} fields")
     return Headers([raw for raw, (name, _) in zip(received.raw, received, strict=True)
@@ -160,8 +161,11 @@ def _field_lines(raw: Sequence[Field]) -> bytes:
     return b"".join(lines)
 
 
-def _match_usual(pattern: re.Pattern[bytes], buffer: Buffer, limits: Limits) -> re.Match[bytes] | None:
-    """Match a whole usual head at the front of the buffer, unless it was looked for already."""
+def _match_at_once(pattern: re.Pattern[bytes], buffer: Buffer, limits: Limits) -> re.Match[bytes] | None:
+    """Match a whole head at the front of the buffer, unless its end was looked for already.
+
+    A head that comes in pieces is not matched again with each piece; that would take quadratic time.
+    """
     start = buffer.start
     if buffer.searched > start:
         return None
@@ -171,15 +175,6 @@ def _match_usual(pattern: re.Pattern[bytes], buffer: Buffer, limits: Limits) -> 
         if end - start > limits.request_line_bytes or end - start > limits.fields_bytes:
             _check_sizes(buffer.data, start, end, limits)
     return match
-
-
-def _headers(section: bytes) -> Headers:
-    """The fields of a section that the grammar has accepted."""
-    raw = []
-    for line in section.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        raw.append((name, value.strip(b" \t")))
-    return Headers(raw)
 
 
 def _check_version(version: bytes) -> None:

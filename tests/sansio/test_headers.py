@@ -8,7 +8,7 @@ import pytest
 
 from gruvihttp.errors import LocalProtocolError
 from gruvihttp.sansio import Headers
-from gruvihttp.sansio.fieldlines import headers_of_usual_lines
+from gruvihttp.sansio.fieldlines import headers_of_lines
 from gruvihttp.sansio.headers import list_members, merged_content_length
 
 
@@ -225,13 +225,13 @@ def test_length_of_a_list_is_what_all_members_say(value: bytes, expected: bytes 
     assert merged_content_length(value) == expected
 
 
-def test_usual_lines_give_the_same_fields_as_pairs_do() -> None:
+def test_lines_give_the_same_fields_as_pairs_do() -> None:
     section = b"Host: a\r\nAccept: */*\r\nX-Odd: b: c\r\nACCEPT: text/html\r\n"
-    headers = headers_of_usual_lines(section)
+    headers = headers_of_lines(section)
     given = [(b"Host", b"a"), (b"Accept", b"*/*"), (b"X-Odd", b"b: c"), (b"ACCEPT", b"text/html")]
     assert headers == Headers(given)
     assert headers.raw_items() == given
-    assert headers_of_usual_lines(section) == headers
+    assert headers_of_lines(section) == headers
 
 
 @pytest.mark.parametrize("name", [b"User-Agent", b"Cookie", b"Authorization", b"X-Any"])
@@ -240,4 +240,4 @@ def test_many_different_lines_are_all_read_right(name: bytes) -> None:
     for _ in range(2):
         for number in range(4500):
             value = b"%d" % number
-            assert headers_of_usual_lines(b"%b: %b\r\n" % (name, value)).fields == [(name.lower(), value)]
+            assert headers_of_lines(b"%b: %b\r\n" % (name, value)).fields == [(name.lower(), value)]
