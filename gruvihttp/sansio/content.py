@@ -19,7 +19,7 @@ from gruvihttp.sansio.headers import Headers
 from gruvihttp.sansio.heads import read_trailers, write_trailers
 from gruvihttp.sansio.sentinels import NEED_DATA
 
-__all__ = ["Decoder", "Encoder", "decoder_of", "encoder_of"]
+__all__ = ["NO_CONTENT", "Decoder", "Encoder", "decoder_of", "encoder_of"]
 
 
 class Decoder(Protocol):
@@ -163,14 +163,14 @@ class ChunkedDecoder:
         return EndOfMessage(headers=trailers) if len(trailers) else END_OF_MESSAGE
 
 
-_no_content = NoContent()
+NO_CONTENT = NoContent()
 
 
 def decoder_of(framing: Framing, limits: Limits, *, tolerant_of_lf: bool, strict: bool) -> Decoder:
     """The decoder for content framed so. `tolerant_of_lf` lets trailer lines end in a bare LF."""
     kind = framing.kind
     if kind == "none":
-        return _no_content
+        return NO_CONTENT
     if kind == "length":
         return LengthDecoder(framing.length)
     if kind == "chunked":

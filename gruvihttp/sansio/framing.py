@@ -24,6 +24,7 @@ from gruvihttp.sansio.headers import Field, combined, list_members, merged_conte
 __all__ = [
     "CHUNKED",
     "NONE",
+    "PLAIN",
     "UNTIL_CLOSE",
     "Framing",
     "Plan",
@@ -68,10 +69,12 @@ class Plan(NamedTuple):
     repeats_length: bool = False
 
 
-_PLAIN = Plan(NONE, persists=True)
+# What most requests say: HTTP/1.1, no content, and none of the fields that decide anything. It is the very object.
+PLAIN = Plan(NONE, persists=True)
 _PLAIN_LAST = Plan(NONE, persists=False)
 # The fields besides Host and Connection that decide anything; a request with none of them is plain
 _DECIDING = frozenset((b"content-length", b"expect", b"transfer-encoding", b"upgrade"))
+_NO_OPTIONS: frozenset[bytes] = frozenset()
 
 
 def of_request(request: Request, content_limit: int | None = None, *, strict: bool = False) -> Plan:
@@ -96,9 +99,10 @@ def of_request(request: Request, content_limit: int | None = None, *, strict: bo
             raise RemoteProtocolError("missing Host field")
     elif not is_authority(host):
         raise RemoteProtocolError("malformed Host field")
-    options = _options(values.get(b"connection"))
-    if modern and _DECIDING.isdisjoint(values):
-        return _PLAIN_LAST if b"close" in options else _PLAIN
+    connection = values.get(b"connection")
+    options = _options(connection) if connection else _NO_OPTIONS
+    if modern and values.keys().isdisjoint(_DECIDING):
+        return _PLAIN_LAST if b"close" in options else PLAIN
     return Plan(
         _of_request_fields(values, modern, content_limit, strict),
         _persists(options, modern),

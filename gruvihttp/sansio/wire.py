@@ -13,14 +13,14 @@ from typing import Any
 from gruvihttp.errors import IncompleteMessage, RemoteProtocolError
 from gruvihttp.limits import Limits
 from gruvihttp.sansio.buffer import Buffer
-from gruvihttp.sansio.content import Decoder, Encoder, decoder_of, encoder_of
+from gruvihttp.sansio.content import NO_CONTENT, Decoder, Encoder, decoder_of, encoder_of
 from gruvihttp.sansio.events import (
     CONNECTION_CLOSED,
     END_OF_MESSAGE,
     EndOfMessage,
     InformationalResponse,
 )
-from gruvihttp.sansio.framing import NONE, Framing, Plan, of_request, of_response
+from gruvihttp.sansio.framing import NONE, PLAIN, Framing, Plan, of_request, of_response
 from gruvihttp.sansio.headers import Headers
 from gruvihttp.sansio.heads import read_request, read_response
 from gruvihttp.sansio.sentinels import NEED_DATA, PAUSED
@@ -38,7 +38,7 @@ class MessageReader:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.buffer = Buffer()
-        self.plan: Plan = Plan(NONE, persists=True)
+        self.plan: Plan = PLAIN
         self._limits = limits or Limits()
         self._decoder: Decoder | None = None  # None between two messages
 
@@ -111,7 +111,10 @@ class RequestReader(MessageReader):
         if request is None:
             return self._no_head()
         self.plan = plan = of_request(request, self._limits.content_bytes, strict=self._strict)
-        self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=False, strict=self._strict)
+        if plan.framing is NONE:
+            self._decoder = NO_CONTENT
+        else:
+            self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=False, strict=self._strict)
         self._empty_lines = 0
         return _with_one_length(request) if plan.repeats_length else request
 
