@@ -57,7 +57,7 @@ class Http1ServerExchange:
         self.wants_continue = plan.expects_continue
         self.request_trailers: list[tuple[str, str]] = []  # filled when the content has ended
         self.response_trailers: list[tuple[str, str]] = []  # the handler's, sent at the end if that is possible
-        self._plan = plan
+        self.plan = plan
         self._pieces: list[bytes] = []  # content that waits for the head to leave
 
     @property
@@ -69,7 +69,7 @@ class Http1ServerExchange:
 
     def open_content(self) -> StreamReader:
         """A reader for the request's content."""
-        if self._plan.framing is NONE:
+        if self.plan.framing is NONE:
             return StreamReader.complete()
         return StreamReader(source=partial(self.connection.receive_content, self))
 
@@ -146,22 +146,25 @@ class Http1ServerExchange:
         request = self.request
         if (
             head is None
-            or self._pieces
-            or self.response_trailers
-            or head.content_length not in (None, len(content))
-            or head.status in _CONTENTLESS
+            or (head.content_length is not None and head.content_length != len(content))
             or request.method in _UNUSUAL_METHODS
             or request.http_version != b"1.1"
+            or head.status in _CONTENTLESS
+            or self._pieces
+            or self.response_trailers
         ):
             return False
         connection = self.connection
         option = b""
-        if not (self.persists and connection.may_persist and self._content_is_bounded()):
+        if not (self.persists and connection.may_persist and (self.plan.framing is NONE or self._content_is_bounded())):
             self.persists = False
             option = CLOSE
         self._encoder = _SILENT_ENCODER
         self.finished = True
-        connection.hold(head_bytes(b"1.1", head, option, len(content)) + content)
+        connection.hold(
+            b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b%b\r\n%b"
+            % (head.status, head.reason, head.lines, len(content), common_lines.of(head), option, content)
+        )
         return True
 
     def finish_with_error(self, status: int) -> None:
@@ -227,7 +230,7 @@ class Http1ServerExchange:
 
     def _content_is_bounded(self) -> bool:
         """Is what the application may leave unread so little that it can be dropped? (RFC 9112 §9.3)"""
-        framing = self._plan.framing
+        framing = self.plan.framing
         if framing is NONE or self.content_ended:
             return True
         if self.wants_continue:
@@ -266,7 +269,14 @@ def _sendable(trailers: list[tuple[str, str]]) -> Headers:
 
 
 def head_bytes(version: bytes, head: ResponseHead, option: bytes, announced: int | None) -> bytes:
-    lines = b"".join([b"%b: %b\r\n" % field for field in head.fields])
+    """The bytes of a response's head; `option` are the lines that concern framing and connection."""
     if announced is not None:
         option = b"Content-Length: %d\r\n%b" % (announced, option)
-    return b"HTTP/%b %d %b\r\n%b%b%b\r\n" % (version, head.status, head.reason, lines, option, common_lines.of(head))
+    return b"HTTP/%b %d %b\r\n%b%b%b\r\n" % (
+        version,
+        head.status,
+        head.reason,
+        head.lines,
+        option,
+        common_lines.of(head),
+    )

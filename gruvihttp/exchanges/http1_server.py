@@ -36,6 +36,7 @@ from gruvihttp.exchanges.workers import renew_context
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm
 from gruvihttp.sansio.events import CONNECTION_CLOSED, END_OF_MESSAGE, Data, EndOfMessage, Request
+from gruvihttp.sansio.framing import NONE
 from gruvihttp.sansio.sentinels import NEED_DATA
 from gruvihttp.sansio.wire import RequestReader
 
@@ -130,39 +131,34 @@ class ServerConnection:
             self.channel.park(self._readable)
 
     def _readable(self) -> None:
-        """In the hub: there is input. An error of ours ends this connection, and the hub reports it."""
-        try:
-            self._read()
-        except BaseException:
-            self.abort()
-            raise
+        """In the hub: read and parse, until a head is complete or there is nothing more to read.
 
-    def _read(self) -> None:
-        """Read and parse, until a head is complete or there is nothing more to read."""
+        An error of ours ends this connection, and the hub reports it.
+        """
         if self.phase is Phase.BUSY:  # not our turn; most answers are out before more input comes
             self._parked = False
             self.channel.unpark()
             return
         try:
             data = self.channel.try_receive()
+            if data is None:
+                return
+            reader = self._reader
+            reader.receive_data(data)
+            event = reader.next_event()
+            if event is NEED_DATA:
+                self._begin_head()
+            elif event is CONNECTION_CLOSED:
+                self._close()
+            else:
+                self._work(self._serve, event)
         except TransportError:
             self._close()
-            return
-        if data is None:
-            return
-        reader = self._reader
-        reader.receive_data(data)
-        try:
-            event = reader.next_event()
         except RemoteProtocolError as exc:
             self._work(self._refuse, exc)
-            return
-        if event is NEED_DATA:
-            self._begin_head()
-        elif event is CONNECTION_CLOSED:
-            self._close()
-        else:
-            self._work(self._serve, event)
+        except BaseException:
+            self.abort()
+            raise
 
     def _begin_head(self) -> None:
         if self.phase is Phase.IDLE and len(self._reader.buffer):
@@ -209,7 +205,11 @@ class ServerConnection:
         if not exchange.finished:
             self.abort()
             return None
-        if not exchange.persists or not (exchange.content_ended or self._drained(exchange)):
+        if exchange.plan.framing is NONE:
+            self._reader.next_event()  # the end of the request
+        elif not exchange.content_ended and not (exchange.persists and self._drained(exchange)):
+            exchange.persists = False
+        if not exchange.persists:
             self._finish()
             return None
         buffer = self._reader.buffer

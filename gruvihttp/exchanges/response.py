@@ -34,6 +34,11 @@ class ResponseHead:
         self.content_length = content_length
         self.has_date = self.has_server = False
 
+    @property
+    def lines(self) -> bytes:
+        """The fields as HTTP/1 writes them."""
+        return b"".join([b"%b: %b\r\n" % field for field in self.fields])
+
 
 def plain_error(status: int) -> tuple[ResponseHead, bytes]:
     """Head and content of an answer that says nothing but its status, in text."""
