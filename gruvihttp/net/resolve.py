@@ -71,4 +71,5 @@ def _look_up(host: str | None, port: int, family: int, flags: int, deadline: flo
 
 
 def _candidates(found: Sequence[tuple[int, int, int, str, Address]]) -> list[Candidate]:
-    return [Candidate(int(family), int(kind), proto, address) for family, kind, proto, _, address in found]
+    candidates = (Candidate(int(family), int(kind), proto, address) for family, kind, proto, _, address in found)
+    return list(dict.fromkeys(candidates))  # a hosts file may name an address twice

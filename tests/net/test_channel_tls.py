@@ -184,6 +184,33 @@ def test_garbage_instead_of_a_record_is_a_transport_error(tls: Pair) -> None:
     assert here.broken
 
 
+def test_half_closing_does_not_overtake_output_that_is_stuck(tls: Pair) -> None:
+    here, there = tls
+    content = bytes(10_000_000)
+    rest = here.try_send(content)
+    assert rest
+    here.shutdown_write()
+    heard = bytearray()
+    while part := there.receive(moment_after(10)):
+        heard += part
+    assert len(heard) == len(content) - len(rest)
+    assert not there.ragged_eof
+
+
+def test_reset_that_meets_stuck_output_in_the_hub_is_remembered(tls: Pair, until: Until) -> None:
+    here, there = tls
+    called: list[None] = []
+    while here.try_send(bytes(100_000)) == b"":
+        pass
+    here.when_writable(lambda: called.append(None))
+    there.abort()
+    until(lambda: called)
+    assert here.broken
+    assert here.error is not None
+    with pytest.raises(TransportError):
+        here.send(b"more")
+
+
 # handshakes that fail
 
 

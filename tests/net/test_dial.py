@@ -91,6 +91,11 @@ def test_names_are_resolved_by_gevent(resolver: Resolver) -> None:
     assert resolver.asked == ["two"]
 
 
+def test_address_that_a_name_has_twice_is_one_candidate(resolver: Resolver) -> None:
+    resolver.names["twice"] = ["127.0.0.1", "127.0.0.1"]
+    assert len(resolve(("twice", 80))) == 1
+
+
 def test_unknown_name_is_a_transport_error_that_names_it(resolver: Resolver) -> None:
     with pytest.raises(TransportError, match=r"cannot resolve unknown:80: Name or service not known") as caught:
         resolve(("unknown", 80))
@@ -151,6 +156,19 @@ def test_next_address_is_tried_when_one_refuses(resolver: Resolver, listener: so
     sock = dial(("two", listener.getsockname()[1]), deadline=moment_after(10))
     assert sock.getpeername()[0] == "127.0.0.1"
     sock.close()
+
+
+def test_family_that_the_system_lacks_is_a_failure_of_that_address_only(
+    resolver: Resolver, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = resolver.getaddrinfo
+    lacking = (255, _socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))
+    monkeypatch.setattr(resolver, "getaddrinfo", lambda *args: [lacking, *real(*args)])
+    dial(("one", listener.getsockname()[1]), deadline=moment_after(10)).close()
+    resolver.names["one"] = []
+    with pytest.raises(TransportError, match="cannot connect") as caught:
+        dial(("one", 80))
+    assert caught.value.errno == errno.EAFNOSUPPORT
 
 
 def test_refused_connection_names_the_address() -> None:

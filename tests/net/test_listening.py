@@ -69,15 +69,48 @@ def test_free_port_is_chosen_and_told(accepted: Accepted, until: Until) -> None:
     assert str(port) in repr(listener)
 
 
-def test_several_addresses_share_one_free_port(accepted: Accepted, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def several(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that the name ``several`` has."""
+    addresses: list[str] = []
+
     class Resolver:
         def getaddrinfo(self, host: str, port: int, *_: Any) -> list[Any]:
-            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (f"127.0.0.{last}", port)) for last in (1, 2, 3)]
+            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in addresses]
 
     monkeypatch.setattr(gevent.get_hub(), "resolver", Resolver())
+    return addresses
+
+
+def test_several_addresses_share_one_free_port(accepted: Accepted, several: list[str]) -> None:
+    several += ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
     listeners = accepted.open(("several", 0))
-    assert [listener.address[0] for listener in listeners] == ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    assert [listener.address[0] for listener in listeners] == several
     assert len({listener.address[1] for listener in listeners}) == 1
+
+
+def test_address_that_this_machine_does_not_have_is_left_out(accepted: Accepted, several: list[str]) -> None:
+    several += ["203.0.113.1", "127.0.0.1"]
+    [listener] = accepted.open(("several", 0))
+    assert listener.address[0] == "127.0.0.1"
+
+
+def test_no_address_that_this_machine_has(accepted: Accepted, several: list[str]) -> None:
+    several += ["203.0.113.1", "203.0.113.2"]
+    with pytest.raises(TransportError) as caught:
+        accepted.open(("several", 0))
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+def test_port_that_is_free_for_none_after_many_attempts(
+    accepted: Accepted, several: list[str], descriptors: Callable[[], int]
+) -> None:
+    several += ["0.0.0.0", "127.0.0.1"]  # the first always takes the port of the second
+    before = descriptors()
+    with pytest.raises(TransportError) as caught:
+        accepted.open(("several", 0))
+    assert caught.value.errno == errno.EADDRINUSE
+    assert descriptors() == before
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
@@ -106,8 +139,8 @@ def test_port_can_be_used_again_at_once(accepted: Accepted, until: Until) -> Non
 
 
 def test_unknown_host_cannot_be_listened_on(accepted: Accepted) -> None:
-    with pytest.raises(TransportError, match=r"cannot listen on 192\.0\.2\.1:0"):
-        accepted.open(("192.0.2.1", 0))
+    with pytest.raises(TransportError, match=r"cannot listen on 203\.0\.113\.1:0"):
+        accepted.open(("203.0.113.1", 0))
 
 
 def test_ready_listening_socket(accepted: Accepted, until: Until) -> None:
