@@ -154,11 +154,10 @@ def write_trailers(raw: Sequence[Field]) -> bytes:
 
 
 def _field_lines(raw: Sequence[Field]) -> bytes:
-    lines = [b"%b: %b\r\n" % field for field in raw]
-    for position, (name, _) in enumerate(raw):
-        if len(name) == 4 and name.lower() == b"host":
-            lines.insert(0, lines.pop(position))
-    return b"".join(lines)
+    hosts = [field for field in raw if len(field[0]) == 4 and field[0].lower() == b"host"]
+    if hosts:
+        raw = hosts + [field for field in raw if field not in hosts]
+    return b"\r\n".join([*map(b": ".join, raw), b""])
 
 
 def _match_at_once(pattern: re.Pattern[bytes], buffer: Buffer, limits: Limits) -> re.Match[bytes] | None:

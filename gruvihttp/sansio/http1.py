@@ -22,16 +22,18 @@ from gruvihttp.sansio.events import (
     Request,
     Response,
 )
+from gruvihttp.sansio.framing import Framing
 from gruvihttp.sansio.headers import Field, Headers, list_members
 from gruvihttp.sansio.heads import write_request, write_response
 from gruvihttp.sansio.sentinels import NEED_DATA, PAUSED
 from gruvihttp.sansio.states import (
     CLIENT,
-    CLOSED,
     DONE,
     ERROR,
+    IDLE,
     MIGHT_SWITCH_PROTOCOL,
-    MUST_CLOSE,
+    SEND_BODY,
+    SEND_RESPONSE,
     SERVER,
     SWITCH_CONNECT,
     SWITCH_UPGRADE,
@@ -45,7 +47,7 @@ from gruvihttp.sansio.wire import MessageReader, MessageWriter, RequestReader, R
 __all__ = ["Connection"]
 
 _SWITCHING = (MIGHT_SWITCH_PROTOCOL, SWITCHED_PROTOCOL)
-_OVER = (DONE, MUST_CLOSE, CLOSED)
+_SENDING = frozenset((IDLE, SEND_BODY, SEND_RESPONSE))  # a role in one of these may have more to say
 
 
 class Connection:
@@ -142,13 +144,14 @@ class Connection:
 
         Raises RemoteProtocolError if the peer broke the protocol, now or before.
         """
-        state = self._cycle.state_of(self.their_role)
+        role = self.their_role
+        state = self._cycle.state_of(role)
         if state is ERROR:
             raise RemoteProtocolError("Can't receive data when peer state is ERROR")
         try:
-            event = self._after_message(state) if state in _OVER or state in _SWITCHING else self._reader.next_event()
+            event = self._reader.next_event() if state in _SENDING else self._after_message(state)
             if event is not NEED_DATA and event is not PAUSED:
-                self._process(self.their_role, event)
+                self._process(role, event)
             return event
         except LocalProtocolError as exc:
             self._cycle.fail(self.their_role)
@@ -183,12 +186,16 @@ class Connection:
 
         That object needs nothing but a length: a stand-in for a file that the caller will send itself, say.
         """
-        if self.our_state is ERROR:
+        role = self.our_role
+        if self._cycle.state_of(role) is ERROR:
             raise LocalProtocolError("Can't send data when our state is ERROR")
         try:
             if type(event) is Response:
-                event = self._with_framing(event)
-            self._process(self.our_role, event)
+                event, content_framing = self._framed(event)
+                self._process(role, event)
+                self._writer.start(content_framing)
+            else:
+                self._process(role, event)
             return self._encoded(event)
         except BaseException:
             self._cycle.fail(self.our_role)
@@ -214,17 +221,24 @@ class Connection:
         if type(event) is Request:
             self._writer.start(framing.of_sent(event))
             return write_request(event.method, event.target, b"1.1", event.headers.raw)
-        if type(event) is Response:
-            self._writer.start(framing.of_sent(event, self._request_method or b"GET"))
         return write_response(b"1.1", event.status_code, event.reason, event.headers.raw)
 
-    def _with_framing(self, response: Response) -> Response:
-        """The response with the fields that say how its content ends and whether the connection does."""
+    def _framed(self, response: Response) -> tuple[Response, Framing]:
+        """The response with the fields that its content and the connection need, and the framing of the content."""
         method = self._request_method or b"GET"
         shown_as = b"GET" if method == b"HEAD" else method  # RFC 9110 §9.3.2: the fields that GET would get
+        shown = framing.of_sent(response, shown_as)
+        sized = shown.kind not in ("chunked", "until-close")
+        if not sized or not self._cycle.keep_alive:
+            response = self._with_fields(response, method, sized=sized)
+            return response, framing.of_sent(response, method)
+        return response, framing.NONE if method == b"HEAD" else shown
+
+    def _with_fields(self, response: Response, method: bytes, *, sized: bool) -> Response:
+        """The response with the fields that say how its content ends and whether the connection does."""
         raw = response.headers.raw
         must_close = not self._cycle.keep_alive
-        if framing.of_sent(response, shown_as).kind in ("chunked", "until-close"):
+        if not sized:
             raw = [field for field in raw if field[0].lower() not in (b"content-length", b"transfer-encoding")]
             if self.their_http_version is not None and self.their_http_version >= b"1.1":
                 raw.append((b"Transfer-Encoding", b"chunked"))
@@ -232,8 +246,6 @@ class Connection:
                 must_close = True
         if must_close:
             raw = _closing(raw)
-        if raw is response.headers.raw:
-            return response
         return Response(
             status_code=response.status_code,
             headers=Headers(raw),
@@ -245,34 +257,45 @@ class Connection:
 
     def _process(self, role: Role, event: Any) -> None:
         kind = type(event)
-        cycle = self._cycle
-        if kind is Data or kind is EndOfMessage or kind is ConnectionClosed:
-            cycle.process(role, kind)
+        if kind is Request:
+            self._process_request(role, event)
+        elif kind is Response or kind is InformationalResponse:
+            self._process_response(role, event)
+        else:
+            self._cycle.process(role, kind)
             if role is CLIENT and kind is not ConnectionClosed:
                 self.client_is_waiting_for_100_continue = False
-            return
-        cycle.process(role, kind, self._accepted_switch(event) if role is SERVER else None)
+
+    def _process_request(self, role: Role, request: Request) -> None:
+        self._cycle.process(role, Request)
+        self._request_method = request.method
+        self.client_is_waiting_for_100_continue = False
         if role is self.their_role:
-            self.their_http_version = event.http_version
-        if kind is Request:
-            self._begin_exchange(event)
-        else:
-            self.client_is_waiting_for_100_continue = False
-        if kind is not InformationalResponse and not self._persists(role, event):
-            cycle.disable_keep_alive()
+            self.their_http_version = request.http_version
+            if self._reader.plan is framing.PLAIN and request.method != b"CONNECT":
+                return  # the reader has seen that it asks for nothing special
+        elif type(self._reader) is ResponseReader:
+            self._reader.request_method = request.method
+        self._note_proposals(request)
+        if not self._persists(role, request):
+            self._cycle.disable_keep_alive()
+
+    def _process_response(self, role: Role, response: Response | InformationalResponse) -> None:
+        self._cycle.process(role, type(response), self._accepted_switch(response) if role is SERVER else None)
+        self.client_is_waiting_for_100_continue = False
+        if role is self.their_role:
+            self.their_http_version = response.http_version
+        if type(response) is Response and not self._persists(role, response):
+            self._cycle.disable_keep_alive()
 
     def _persists(self, role: Role, message: Request | Response) -> bool:
         if message.http_version < b"1.1":
             return False  # h11 has no keep-alive before HTTP/1.1, whatever the Connection field says
         return self._reader.plan.persists if role is self.their_role else framing.persists(message)
 
-    def _begin_exchange(self, request: Request) -> None:
-        self._request_method = request.method
-        if type(self._reader) is ResponseReader:
-            self._reader.request_method = request.method
+    def _note_proposals(self, request: Request) -> None:
         if request.method == b"CONNECT":
             self._cycle.propose_switch(SWITCH_CONNECT)
-        self.client_is_waiting_for_100_continue = False
         for name, value in request.headers.fields:
             if name == b"upgrade" and list_members(value):
                 self._cycle.propose_switch(SWITCH_UPGRADE)
