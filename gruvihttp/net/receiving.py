@@ -2,7 +2,7 @@
 
 One read watcher belongs to the socket for its whole life and stays started while anybody cares about input. Its
 callback is swapped, instead of the watcher being stopped and started: it is the switch of a greenlet that waits in
-`receive`; else the callback of whoever is parked; else a function that stops the watcher, because a level-triggered
+`receive`; else the callback of whoever is parked; else the watcher's own ``stop``, because a level-triggered
 watcher that nobody answers would spin.
 
 After a short read the socket is empty, so `receive` waits first and reads then: one system call less per turn.
@@ -129,7 +129,7 @@ class Receiving:
         """Call nobody. Input stays where it is, and the peer feels it when the buffers are full."""
         self._parked = None
         if self._reader is None and not self.closed:
-            self._watcher.callback = self._stop_listening
+            self._watcher.callback = self._watcher.stop
 
     def _has_pending(self) -> bool:
         """Is there input that the socket does not know about?"""
@@ -149,9 +149,6 @@ class Receiving:
         else:
             self._watcher.start(callback)
 
-    def _stop_listening(self) -> None:
-        self._watcher.stop()
-
     def _wait_readable(self, deadline: float | None, phase: str) -> None:
         if deadline is not None and deadline <= monotonic():
             raise _timeout(phase)
@@ -167,16 +164,20 @@ class Receiving:
                 self._alarm = Alarm(self._hub.loop, self._expire)
             self._alarm.set(deadline)
             self._phase = phase
+        watcher = self._watcher
         self._reader = current = getcurrent()
-        self._listen(current.switch)
+        if watcher.active:  # as in `_listen`
+            watcher.callback = current.switch
+        else:
+            watcher.start(current.switch)
         try:
             self._hub.switch()
         finally:
             self._reader = None
-            if self._alarm is not None:
+            if deadline is not None and self._alarm is not None:
                 self._alarm.clear()
             if not self.closed:
-                self._watcher.callback = self._parked or self._stop_listening
+                watcher.callback = self._parked or watcher.stop
 
     def _expire(self) -> None:
         if self._reader is not None:
