@@ -78,9 +78,10 @@ class Request(Event):
 
 def _check_response(event: InformationalResponse | Response, lowest: int, highest: int) -> None:
     status = event.status_code
-    if not isinstance(status, int) or isinstance(status, bool):
-        raise LocalProtocolError("status code must be integer")
-    _set(event, "status_code", int(status))  # an IntEnum becomes a plain int
+    if type(status) is not int:
+        if not isinstance(status, int) or isinstance(status, bool):
+            raise LocalProtocolError("status code must be integer")
+        _set(event, "status_code", int(status))  # an IntEnum becomes a plain int
     if not lowest <= status <= highest:
         raise LocalProtocolError(
             f"{type(event).__name__} status_code should be in range [{lowest}, {highest}], not {status}"

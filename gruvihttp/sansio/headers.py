@@ -230,6 +230,7 @@ def _checked(given: tuple[Text, Text]) -> tuple[Field, Field]:
 def _checked_headers(given: Iterable[tuple[Text, Text]]) -> Headers:
     raw: list[Field] = []
     fields: list[Field] = []
+    agreed: dict[bytes, bytes] = {}
     for pair in given:
         try:
             written, field = _known_pairs[pair]
@@ -237,10 +238,11 @@ def _checked_headers(given: Iterable[tuple[Text, Text]]) -> Headers:
             written, field = _checked(pair)
         if field[0] in _FRAMING:
             name, value = field
-            agreed = _framing_value(name, value, fields)
-            if agreed is None:
-                continue
-            written, field = (written[0], agreed), (name, agreed)
+            earlier = agreed.get(name)
+            agreed[name] = value = _framing_value(name, value, earlier)
+            if earlier is not None:
+                continue  # Content-Length again, with the same value
+            written, field = (written[0], value), (name, value)
         raw.append(written)
         fields.append(field)
     headers = _new(Headers)
@@ -250,9 +252,8 @@ def _checked_headers(given: Iterable[tuple[Text, Text]]) -> Headers:
     return headers
 
 
-def _framing_value(name: bytes, value: bytes, before: list[Field]) -> bytes | None:
-    """The value as it may be sent after the fields before it; None for a length that they have already."""
-    earlier = dict(before).get(name)
+def _framing_value(name: bytes, value: bytes, earlier: bytes | None) -> bytes:
+    """The value as it may be sent, when a field of this name with the `earlier` value, if any, goes before it."""
     if name == b"transfer-encoding":
         if earlier is not None:
             raise LocalProtocolError("multiple Transfer-Encoding headers", error_status_hint=501)
@@ -264,4 +265,4 @@ def _framing_value(name: bytes, value: bytes, before: list[Field]) -> bytes | No
         raise LocalProtocolError("bad Content-Length")
     if earlier is not None and earlier != length:
         raise LocalProtocolError("conflicting Content-Length headers")
-    return length if earlier is None else None
+    return length

@@ -135,7 +135,7 @@ class Connection:
 
         Nothing is parsed here: call `next_event` until it gives NEED_DATA or PAUSED.
         """
-        self._reader.receive_data(bytes(data) if data else b"")
+        self._reader.receive_data(data if type(data) is bytes else bytes(data or b""))
 
     def next_event(self) -> Any:
         """The next event, NEED_DATA, or PAUSED.
@@ -302,12 +302,11 @@ class Connection:
             elif name == b"expect" and request.http_version >= b"1.1" and b"100-continue" in list_members(value):
                 self.client_is_waiting_for_100_continue = True
 
-    def _accepted_switch(self, event: Event) -> State | None:
-        if type(event) is InformationalResponse and event.status_code == 101:
+    def _accepted_switch(self, response: Response | InformationalResponse) -> State | None:
+        status = response.status_code
+        if status == 101:
             return SWITCH_UPGRADE
-        if type(event) is Response and self._request_method == b"CONNECT" and event.status_code < 300:
-            return SWITCH_CONNECT
-        return None
+        return SWITCH_CONNECT if self._request_method == b"CONNECT" and 200 <= status < 300 else None
 
 
 @lru_cache(maxsize=8)  # most programs have one value, and make a connection often
