@@ -13,6 +13,7 @@ from typing import NamedTuple
 from gruvihttp.errors import (
     ContentTooLarge,
     ExpectationFailed,
+    LocalProtocolError,
     RemoteProtocolError,
     UnsupportedCoding,
 )
@@ -149,6 +150,9 @@ def of_sent(message: Request | Response, request_method: bytes = b"GET") -> Fram
         return CHUNKED
     announced = values.get(b"content-length")
     if announced is not None:
+        # a received event is taken as it is, and in 2xx to CONNECT nobody has looked at this field
+        if not CONTENT_LENGTH_RE.fullmatch(announced):
+            raise LocalProtocolError("bad Content-Length")
         return length(int(announced))
     return NONE if isinstance(message, Request) else UNTIL_CLOSE
 

@@ -115,7 +115,9 @@ def read_trailers(buffer: Buffer, limits: Limits, *, tolerant_of_lf: bool, stric
     if data.startswith(b"\r\n", start):
         buffer.skip_to(start + 2)
         return Headers()
-    if tolerant_of_lf and data.startswith(b"\n", start):
+    if data.startswith(b"\n", start):
+        if not tolerant_of_lf:
+            raise RemoteProtocolError("illegal trailer section: it ends in a bare LF")  # now, not when more has come
         buffer.skip_to(start + 1)
         return Headers()
     end = buffer.find_blank_line()
