@@ -463,3 +463,13 @@ def test_connection_knows_its_roles_and_shows_its_states() -> None:
     states = server.states
     states.clear()
     assert server.states == {CLIENT: DONE, SERVER: SEND_RESPONSE}
+
+
+def test_received_length_that_nobody_looked_at_is_refused_where_it_would_frame() -> None:
+    client = Connection(CLIENT)
+    client.send(request(method="CONNECT", target="a:1"))
+    client.send(EndOfMessage())
+    client.receive_data(b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n")
+    accepted = client.next_event()  # RFC 9110 §9.3.6: the field is to be ignored here
+    with pytest.raises(LocalProtocolError, match="Content-Length"):
+        server_asked().send(accepted)
