@@ -46,8 +46,8 @@ class HttpClient(Client):
     @property
     def protocol(self) -> HttpProtocol:
         """The protocol. Raises HttpError before `connect` and after `close`."""
-        protocol: HttpProtocol = super().protocol
-        return protocol
+        protocol: HttpProtocol | None = self._protocol  # type: ignore[assignment]  # what the factory below makes
+        return super().protocol if protocol is None else protocol
 
     @property
     def connection(self) -> tuple[Any, HttpProtocol]:

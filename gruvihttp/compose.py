@@ -7,7 +7,7 @@ chunked, is decided here, once. Connections are not known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from email.message import Message
 from typing import Any, NamedTuple
 
@@ -17,23 +17,29 @@ from gruvihttp.sansio.framing import CHUNKED, Framing, length
 from gruvihttp.sansio.grammar import ABSOLUTE_FORM_RE, CONTENT_LENGTH_RE, FIELD_NAME_RE, METHOD_RE, REASON_RE
 from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, HOP_BY_HOP, Field, Headers
 
-__all__ = ["DEFAULT_CHARSET", "ComposedRequest", "Composer", "charset_of", "compose_trailers"]
+__all__ = ["DEFAULT_CHARSET", "ComposedRequest", "Composer", "Outline", "charset_of", "compose_trailers"]
 
 DEFAULT_CHARSET = "iso-8859-1"
 # Methods that say what to do with content: a server may wait for some unless told that there is none (RFC 9110 §8.6)
 _WITH_CONTENT = frozenset((b"PATCH", b"POST", b"PUT"))
 
 
+class Outline(NamedTuple):
+    """What many requests have in common. `charset` is for the str among the pieces of a body."""
+
+    version: bytes
+    fields: Sequence[Field]
+    framing: Framing
+    charset: str
+
+
 class ComposedRequest(NamedTuple):
-    """A request, ready to be sent. `content` is None when it comes in pieces; they are str by `charset`, or bytes."""
+    """A request, ready to be sent. `content` is None when it comes in pieces."""
 
     method: bytes
     target: bytes
-    version: bytes
-    fields: list[Field]
-    framing: Framing
     content: BytesLike | None
-    charset: str
+    outline: Outline
 
 
 class Composer:
@@ -45,22 +51,26 @@ class Composer:
         self._common = [(b"User-Agent", _value_of("User-Agent", agent))]
         if version == "1.0":  # RFC 9112 §C.2.2: without it, each connection carries one exchange
             self._common.append((b"Connection", b"keep-alive"))
-        self._plain = [self._host, *self._common]
+        # The latest fields without content, and the outline that they led to: most requests are like the one before
+        self._known_headers: list[Any] = []
+        self._known_outline = Outline(self._version, (self._host, *self._common), length(0), DEFAULT_CHARSET)
 
     def __call__(self, method: str, url: str, headers: Any, body: Any) -> ComposedRequest:
         """Compose a request. `headers` and `body` are Any: they are what is checked here."""
         raw_method = _methods.get(method) or _checked_method(method)
         target = _target(url)
-        if not headers and body == "" and raw_method not in _WITH_CONTENT and target[0] == 0x2F:
-            _check_headers(headers)
-            return ComposedRequest(raw_method, target, self._version, self._plain, length(0), b"", DEFAULT_CHARSET)
+        plain = type(body) is str and not body and target[0] == 0x2F and raw_method not in _WITH_CONTENT
+        if plain and headers == self._known_headers:
+            return ComposedRequest(raw_method, target, b"", self._known_outline)
         given = _Given(headers)
         content = content_of(body, given.charset)
         fields = [] if given.has_host else [self._host_for(raw_method, target)]
         fields += self._common[1:] if given.has_agent else self._common
         fields += given.fields
-        framing = self._frame(raw_method, content, given, fields)
-        return ComposedRequest(raw_method, target, self._version, fields, framing, content, given.charset)
+        outline = Outline(self._version, fields, self._frame(raw_method, content, given, fields), given.charset)
+        if plain and type(headers) is list and all(type(pair) is tuple for pair in headers):
+            self._known_headers, self._known_outline = headers.copy(), outline
+        return ComposedRequest(raw_method, target, content, outline)
 
     def _frame(self, method: bytes, content: BytesLike | None, given: _Given, fields: list[Field]) -> Framing:
         """How the content is delimited, with the field that says so unless it is among the given ones."""

@@ -93,7 +93,7 @@ class HttpRequest:
     @property
     def headers(self) -> list[tuple[str, str]]:
         """All fields that were sent, those of ours included."""
-        return _text(self._started().fields)
+        return _text(self._started().outline.fields)
 
     @switchpoint
     def start_request(
@@ -129,7 +129,7 @@ class HttpRequest:
         upload = self._open_upload()
         section = EMPTY
         if trailers:
-            if self._started().framing is not CHUNKED:
+            if self._started().outline.framing is not CHUNKED:
                 raise RuntimeError("trailers need the chunked coding: announce no Content-Length")
             section = compose_trailers(trailers)
         self._upload = None
@@ -143,11 +143,12 @@ class HttpRequest:
     def send(self, method: str, url: str, headers: Any, body: Any) -> None:
         """Send the whole request: what `HttpProtocol.request` does."""
         composed = self._compose(method, url, headers, body)
-        if composed.content is not None:
+        raw_method, target, content, outline = composed
+        if content is not None:
+            if len(content) != outline.framing.length:
+                raise RuntimeError(f"Content-Length announces {outline.framing.length} bytes, the body has {len(content)}")
             self._composed = composed
-            self._protocol.connection.send(
-                composed.method, composed.target, composed.version, composed.fields, composed.content, self
-            )
+            self._protocol.connection.send(raw_method, target, outline.version, outline.fields, content, self)
             return
         upload = self._begin(composed)
         try:
@@ -165,11 +166,12 @@ class HttpRequest:
         return self._protocol.compose(method, url, headers, body)
 
     def _begin(self, composed: ComposedRequest) -> _Upload:
+        raw_method, target, _, outline = composed
         exchange = self._protocol.connection.begin(
-            composed.method, composed.target, composed.version, composed.fields, composed.framing, self
+            raw_method, target, outline.version, outline.fields, outline.framing, self
         )
         self._composed = composed
-        return _Upload(exchange, composed.charset)
+        return _Upload(exchange, outline.charset)
 
     def _started(self) -> ComposedRequest:
         if self._composed is None:

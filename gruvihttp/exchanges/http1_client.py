@@ -34,7 +34,7 @@ from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import moment_after, timeout_or_default
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.reader import StreamReader
-from gruvihttp.sansio.events import Data, EndOfMessage, InformationalResponse, Response
+from gruvihttp.sansio.events import END_OF_MESSAGE, Data, EndOfMessage, InformationalResponse, Response
 from gruvihttp.sansio.framing import UNTIL_CLOSE, Framing, persists
 from gruvihttp.sansio.headers import EMPTY, Field, Headers
 from gruvihttp.sansio.heads import write_request
@@ -137,6 +137,8 @@ class ClientConnection:
         self._collected: Http1ClientExchange | None = None
         self._backlog = Backlog(_BACKLOG_BUFFERS * limits.buffer_bytes, _BACKLOG_FILE_BYTES)
         self._ahead_bytes = 0  # the sum over `_uncollected`
+        self._tail_fields: Sequence[Field] | None = None
+        self._tail = b""
         self._writing: Http1ClientExchange | None = None  # whose request is not finished
         self._sending = False  # a greenlet is in channel.send
         self._receiving = False  # a greenlet is in channel.receive
@@ -167,7 +169,7 @@ class ClientConnection:
         """
         self._check_usable()
         exchange = Http1ClientExchange(self, method, owner)
-        head = write_request(method, target, version, fields)
+        head = self._head(method, target, version, fields)
         self._writing = exchange
         try:
             self._transmit(exchange, [head, content] if content else head)
@@ -191,7 +193,7 @@ class ClientConnection:
         """
         self._check_usable()
         exchange = Http1ClientExchange(self, method, owner)
-        exchange.head = write_request(method, target, version, fields)
+        exchange.head = self._head(method, target, version, fields)
         self.writer.start(framing)
         self._writing = exchange
         return exchange
@@ -232,6 +234,13 @@ class ClientConnection:
         self._withdraw(exchange)
         if was_open and exchange.failure is None and self._loss is None:
             self._fail(HttpError(reason))
+
+    def _head(self, method: bytes, target: bytes, version: bytes, fields: Sequence[Field]) -> bytes:
+        """A request's head. What follows the target is kept for the next request, which often has the same fields."""
+        if fields is not self._tail_fields:
+            self._tail_fields = fields
+            self._tail = write_request(method, target, version, fields)[len(method) + len(target) + 1 :]
+        return b"%b %b%b" % (method, target, self._tail)
 
     def _check_usable(self) -> None:
         if self._refusal is not None:
@@ -384,8 +393,9 @@ class ClientConnection:
         end, or if another greenlet waits. Raises Timeout, after which one may try again, and whatever has become of
         the exchange, in which case it stays uncollected.
         """
-        if self._collected is not None and not self._collected.content.eof:
-            self._check_read(self._collected)
+        previous = self._collected
+        if previous is not None and not previous.content.eof:
+            self._check_read(previous)
         if not self._uncollected:
             raise RuntimeError("every request has got its response")
         exchange = self._uncollected[0]
@@ -472,44 +482,45 @@ class ClientConnection:
         if not self._awaiting:
             return True
         exchange = self._awaiting[0]
-        event = self._next_event()
+        try:
+            event = self._reader.next_event()
+        except RemoteProtocolError as exc:
+            self._fail(exc)
+            return True
         kind = type(event)
-        if kind is Data:
-            exchange.content.feed(event.data)
-        elif kind is Response:
+        if kind is Response:
             self._begin_response(exchange, event)
+        elif event is NEED_DATA:
+            return False
+        elif kind is Data:
+            exchange.content.feed(event.data)
         elif kind is EndOfMessage:
             exchange.content.feed_eof()
             self._end_response(exchange, event)
         elif kind is InformationalResponse:
             self._inform(exchange, event)
-        elif event is NEED_DATA:
-            return False
-        elif event is not None:
+        else:
             self._fail(IncompleteMessage("the server closed the connection before it sent a response"))
         return True
 
-    def _next_event(self) -> Any:
-        """The parser's next event. None if it found something wrong: then everything that is due has failed."""
-        try:
-            return self._reader.next_event()
-        except RemoteProtocolError as exc:
-            self._fail(exc)
-            return None
-
     def _begin_response(self, exchange: Http1ClientExchange, response: Response) -> None:
+        reader = self._reader
         exchange.response = response
         if exchange.method == b"CONNECT" and response.status_code < 300:
             self._begin_tunnel(exchange)
             return
-        if not self._reader.plan.persists:
+        if not reader.plan.persists:
             self._end_with(exchange, response)
         # Nearly always the content has come with the head, and a reader that is complete needs no source.
         first = b""
-        event = self._next_event()
-        if type(event) is Data:
-            first = event.data
-            event = self._next_event()
+        event: Any = None
+        try:
+            event = reader.next_event()
+            if type(event) is Data:
+                first = event.data
+                event = reader.next_event()
+        except RemoteProtocolError as exc:
+            self._fail(exc)
         if type(event) is EndOfMessage:
             exchange.content = StreamReader.complete(first)
             self._end_response(exchange, event)
@@ -522,7 +533,7 @@ class ClientConnection:
             self._stop_upload(exchange)
 
     def _end_response(self, exchange: Http1ClientExchange, end: EndOfMessage) -> None:
-        if end.headers:
+        if end is not END_OF_MESSAGE:
             exchange.trailers = end.headers
         awaiting = self._awaiting
         awaiting.popleft()
