@@ -72,7 +72,7 @@ class Channel(Sending):
         except BaseException:
             self._break()
             raise
-        self._recv, self._send, self._empty = layer.recv, layer.send, False
+        self._recv, self._send, self._empty = self._recv_tls, layer.send, False
 
     def _shake_hands(self, layer: TlsLayer, deadline: float | None) -> None:
         while True:

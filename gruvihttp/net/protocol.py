@@ -39,7 +39,7 @@ class MessageProtocol:
         gevent.spawn(self._pump)
 
     def shutdown(self) -> None:
-        """End politely, at once or soon, because the endpoint closes. Must not block."""
+        """End politely, at once or soon, because the endpoint closes. Must not block; may be called again."""
         if self.transport is not None:
             self.transport.close()
 

@@ -76,10 +76,13 @@ class Sending(Receiving):
         It should `try_receive`; when it does not, it is not called again before there is progress. When it returns
         False, sending ends: what is unsent is dropped, the channel is `broken` and False is returned.
         """
-        if not isinstance(content, (bytes, bytearray, memoryview)):
-            if sum(map(len, content)) >= JOIN_BYTES:
+        if not isinstance(content, (bytes, bytearray)):
+            if isinstance(content, memoryview):
+                content = content.cast("B")  # whose length is in bytes
+            elif sum(map(len, content)) >= JOIN_BYTES:
                 return self._send_rest(deque(memoryview(part).cast("B") for part in content if part), stall, on_input)
-            content = b"".join(content)
+            else:
+                content = b"".join(content)
         try:
             sent = self._send(content)
         except BlockingIOError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 from gruvihttp.net.sockets import RawSocket
 
@@ -47,10 +47,11 @@ def environ_of(session: ssl.SSLObject) -> dict[str, str]:
 def _given_context(option: TlsOption | None, sock: RawSocket) -> ssl.SSLContext | None:
     if option is None or option is False:
         return None
-    context = option if isinstance(option, ssl.SSLContext) or not callable(option) else option(sock)
-    if not isinstance(context, ssl.SSLContext):
+    # by what it can do, not by its class: gevent's patching replaces the name, and a context may be older than that
+    context: Any = option(sock) if callable(option) else option
+    if not hasattr(context, "wrap_bio"):
         raise TypeError(f"ssl= must be False, True, an SSLContext or a callable that returns one, not {context!r}")
-    return context
+    return cast(ssl.SSLContext, context)
 
 
 @cache

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import gevent
 import pytest
+import trustme
 
 from gruvihttp.errors import HttpError, Timeout, TransportError
 from gruvihttp.limits import Timeouts
@@ -645,6 +646,50 @@ def test_killed_serve_forever_closes_with_its_own_patience(serve: Callable[..., 
         running.kill()
         assert server.closed
         assert not server.connections
+
+
+PATCHED = """
+    import ssl, sys
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # made before patching
+    old.load_verify_locations(sys.argv[1])
+    {patching}
+    new = ssl.create_default_context(cafile=sys.argv[1])
+    server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_tls.load_cert_chain(sys.argv[2])
+    import socket
+    from gruvihttp.net.endpoints import MessageProtocol, create_connection, create_server
+
+    class Echo(MessageProtocol):
+        def data_received(self, data):
+            self.transport.write(data)
+
+    class Passive(MessageProtocol):
+        def start(self):
+            pass
+
+    with create_server(Echo, ("127.0.0.1", 0), ssl=server_tls) as server:
+        for context in (old, new):
+            transport, _ = create_connection(Passive, ("localhost", server.address[1]), ssl=context, timeout=10)
+            transport.write(b"echo")
+            print(transport.receive())
+            transport.close()
+"""
+
+
+@pytest.mark.parametrize(
+    "patching", ["pass", "from gevent import monkey; monkey.patch_all()"], ids=["unpatched", "patched"]
+)
+def test_works_with_and_without_monkey_patching(authority: trustme.CA, tmp_path: Path, patching: str) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert")
+    program = textwrap.dedent(PATCHED.format(patching=patching))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "ca"), str(tmp_path / "cert")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.stdout, done.stderr) == ("b'echo'\nb'echo'\n", "")
 
 
 PROGRAM = """

@@ -349,10 +349,22 @@ def test_more_than_one_read_of_tls_is_offered_without_more_input(tls: Pair, unti
     sender = gevent.spawn(there.send, content)
     heard = bytearray()
 
-    def callback() -> None:
-        heard.extend(here.try_receive() or b"")
-        here.park(callback)
-
-    here.park(callback)
+    here.park(lambda: heard.extend(here.try_receive() or b""))
     until(lambda: len(heard) == len(content))
     sender.get(timeout=10)
+
+
+def test_parked_callback_is_called_for_an_end_that_was_read_with_content(tls: Pair, until: Until) -> None:
+    here, there = tls
+    heard: list[bytes | None] = []
+
+    def callback() -> None:
+        heard.append(here.try_receive())
+        if heard[-1] == b"":
+            here.unpark()
+
+    here.park(callback)
+    there.send(b"content")
+    there._tls.close_notify()  # type: ignore[union-attr]  # the socket itself stays open
+    until(lambda: b"" in heard)
+    assert b"content" in heard

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, TypeAlias
@@ -53,6 +54,8 @@ def stuck_sender(channel: Transport, **kwargs: Any) -> gevent.Greenlet[..., bool
         pytest.param(b"bytes", id="bytes"),
         pytest.param(bytearray(b"bytearray"), id="bytearray"),
         pytest.param(memoryview(b"memoryview"), id="memoryview"),
+        pytest.param(memoryview(array("I", range(300_000))), id="memoryview of numbers"),
+        pytest.param([memoryview(array("I", range(30_000))), b"tail"], id="buffers with numbers"),
         pytest.param([], id="no buffers"),
         pytest.param([b"", b""], id="empty buffers"),
         pytest.param([b"head", bytearray(b"-"), memoryview(b"content")], id="small buffers"),
@@ -138,7 +141,7 @@ def test_sending_nothing_waits_for_the_last_records(tls: Pair) -> None:
 
 def test_two_greenlets_may_use_a_channel_one_each_way(pair: Pair) -> None:
     here, there = pair
-    content = os.urandom(3_000_000)
+    content = os.urandom(300_0000)
     senders = [gevent.spawn(end.send, content, stall=10) for end in pair]
     readers = [gevent.spawn(receive_size, end, len(content)) for end in pair]
     assert [reader.get(timeout=20) for reader in readers] == [content, content]
