@@ -9,7 +9,7 @@ from __future__ import annotations
 from email.message import Message
 from typing import Any
 
-from gruvihttp.exchanges.response import ResponseHead
+from gruvihttp.exchanges.response import PHRASES, ResponseHead
 from gruvihttp.sansio.grammar import FIELD_NAME_RE, REASON_RE
 from gruvihttp.sansio.headers import HOP_BY_HOP, Field
 
@@ -26,10 +26,11 @@ def response_head(status: str, headers: list[tuple[str, str]]) -> ResponseHead:
     names = _known_names
     for name, value in headers:
         encoded, rule = names[name]
-        if rule is _LENGTH and type(value) is str and value.isdecimal() and value.isascii() and head.content_length is None:
+        ascii_text = type(value) is str and value.isascii()
+        if rule is _LENGTH and ascii_text and value.isdecimal() and head.content_length is None:
             head.content_length = int(value)
             continue
-        if not (type(value) is str and value.isascii() and value.isprintable()):
+        if not (ascii_text and value.isprintable()):
             _check_value(name, value)
         if rule is None or _follow(rule, head, name, value):
             fields.append((encoded, value.encode("latin-1")))
@@ -58,9 +59,10 @@ def _parsed_status(status: Any) -> tuple[int, bytes]:
         raise ValueError(f"the status must look like '200 OK', not {status!r}")
     if code < "200":
         raise ValueError(f"the status of a response must be 200 or more, not {status!r}")
+    known = (int(code), encoded or PHRASES.get(int(code), b""))
     if len(_known_statuses) < _MOST_KNOWN:
-        _known_statuses[status] = (int(code), encoded)
-    return int(code), encoded
+        _known_statuses[status] = known
+    return known
 
 
 class _Names(dict[str, tuple[bytes, str | None]]):

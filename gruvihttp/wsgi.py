@@ -18,6 +18,7 @@ from gruvihttp.environ import Environ, connection_environ, request_environ
 from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.response import ResponseHead
 from gruvihttp.responsehead import charset_of, response_head
+from gruvihttp.sansio.events import Request
 
 __all__ = ["Application", "ErrorStream", "FileWrapper", "WsgiGateway"]
 
@@ -27,6 +28,7 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 log = logging.getLogger("gruvihttp.server")
 _TEXT = (b"Content-Type", b"text/plain; charset=utf-8")
+_EXCEEDED = -1  # in place of the room for content: there was more of it
 
 
 class WsgiGateway:
@@ -59,18 +61,17 @@ class WsgiGateway:
             self._fail(exchange, exc)
 
     def _fail(self, exchange: Any, exc: BaseException) -> None:
-        """Answer what went wrong; where the head has left, cut the connection rather than fake an end."""
-        status = _status_of(exc)
-        if isinstance(exc, TransportError) or status is None:
+        """Answer what went wrong; where the head has left, end the connection rather than fake an end."""
+        status = _status_of(exc) if exc is exchange.failure else 500
+        if status is None:
             exchange.abort()
             return
         if status == 500:
-            request = exchange.request
-            log.error("%s %s failed", request.method.decode("ascii"), request.target.decode("ascii"), exc_info=exc)
+            log.error("%s %s failed", *_named(exchange.request), exc_info=exc)
         if exchange.finished:
             return
         if exchange.head_sent:
-            exchange.abort()
+            exchange.break_off()
         elif self._debug and status == 500:
             exchange.send_head(ResponseHead(500, b"Internal Server Error", [_TEXT]))
             exchange.finish("".join(format_exception(exc)).encode("utf-8", "replace"))
@@ -94,11 +95,12 @@ class WsgiGateway:
 class _Call:
     """One call of the application: what it said through start_response, and what it writes."""
 
-    __slots__ = ("_exchange", "_head")
+    __slots__ = ("_exchange", "_head", "_room")
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
         self._head: ResponseHead | None = None
+        self._room: int | None = None  # what Content-Length leaves for further blocks, or _EXCEEDED
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -113,14 +115,36 @@ class _Call:
         elif self._head is not None:
             raise AssertionError("start_response was called a second time without exc_info")
         self._head = head = response_head(status, headers)
+        self._room = head.content_length
         self._exchange.send_head(head)
         return self.write
 
     def write(self, data: bytes) -> None:
         """Send a piece of content now."""
+        self._send(data)
+
+    def _send(self, data: bytes) -> bool:
+        """Send a block, or as much of it as was announced. Is there any use in another one?"""
+        block = data if type(data) is bytes else self._as_bytes(data)
+        if not block:
+            return True
         if self._head is None:
             raise AssertionError("content came before start_response was called")
-        self._exchange.send_data(data if type(data) is bytes else self._as_bytes(data))
+        if self._room is not None:
+            block = self._fitting(block, self._room)
+        wanted: bool = self._exchange.send_data(block)
+        return wanted and self._room != _EXCEEDED
+
+    def _fitting(self, block: bytes, room: int) -> bytes:
+        """As much of a block as there is room for. The rest is dropped, and logged once."""
+        if len(block) <= room:
+            self._room = room - len(block)
+            return block
+        if room != _EXCEEDED:
+            request = self._exchange.request
+            log.error("%s %s gave more content than its Content-Length: the rest is dropped", *_named(request))
+        self._room = _EXCEEDED
+        return block[: max(room, 0)]
 
     def respond_at_once(self, blocks: Sequence[bytes]) -> None:
         """Send all of the content, and end the response."""
@@ -129,6 +153,8 @@ class _Call:
             content = self._as_bytes(content)
         if self._head is None:
             raise AssertionError("the application returned without calling start_response")
+        if self._room is not None and len(content) > self._room:
+            content = self._fitting(content, self._room)
         self._exchange.finish(content)
 
     def respond(self, result: Iterable[bytes]) -> None:
@@ -138,7 +164,8 @@ class _Call:
                 self.respond_at_once(result if isinstance(result, tuple) else (result,))
                 return
             for block in result:
-                self.write(block)
+                if not self._send(block):
+                    break
             if self._head is None:
                 raise AssertionError("the application returned without calling start_response")
             self._exchange.finish()
@@ -200,10 +227,17 @@ class ErrorStream:
 _error_stream = ErrorStream()
 
 
+def _named(request: Request) -> tuple[str, str]:
+    """Method and target, for the log."""
+    return request.method.decode("ascii"), request.target.decode("ascii")
+
+
 def _status_of(exc: BaseException) -> int | None:
-    """The status that answers what came out of the application; None if nobody is there to be answered."""
-    if isinstance(exc, RemoteProtocolError):  # from reading the content
-        return exc.status if exc.answerable else None
+    """The status that answers a failure of the connection; None if nobody is there to be answered."""
+    if isinstance(exc, RemoteProtocolError):
+        return exc.status  # also where the content ended too soon: who has closed one way may still listen
     if isinstance(exc, Timeout) and exc.phase == "content":
         return 408
-    return 500
+    if isinstance(exc, (TransportError, Timeout)):
+        return None
+    return 500  # a timer of the application's, say, that went off while it read

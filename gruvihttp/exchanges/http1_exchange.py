@@ -46,6 +46,8 @@ class Http1ServerExchange:
     # What a usual exchange never changes stands here once, instead of being set for each.
     finished = False
     content_ended = False
+    received_bytes = 0  # of the request's content
+    failure: BaseException | None = None  # what reading or sending has raised: the peer's fault, not the handler's
     _head: ResponseHead | None = None
     _encoder: Encoder | None = None  # None until the head has left
     _pieces_bytes = 0
@@ -96,37 +98,50 @@ class Http1ServerExchange:
         self.wants_continue = False
 
     def send_head(self, head: ResponseHead) -> None:
-        """Give the head of the final response. It may be given again until it has left, with the first content."""
+        """Give the head of the final response. It may be given again until it has left, with the first content.
+
+        Content that belonged to the former head is dropped then.
+        """
         if self.head_sent:
             raise LocalProtocolError("the head of the response has been sent")
+        if self._pieces:
+            self._pieces = []
+            self._pieces_bytes = 0
         self._head = head
 
-    def send_data(self, data: bytes) -> None:
-        """Send a piece of content; empty is nothing. Raises LocalProtocolError if it is more than was announced."""
+    def send_data(self, data: bytes) -> bool:
+        """Send a piece of content; empty is nothing. False when no more is of use, since the response has no content.
+
+        Raises LocalProtocolError if it is more than was announced, or if the response is finished.
+        """
+        if self.finished:
+            raise LocalProtocolError("the response is finished")
         if not data:
-            return
+            return True
         if self._encoder is None:
             self._pieces.append(data)
             self._pieces_bytes += len(data)
             if self._pieces_bytes < HELD_BYTES:
                 self.connection.flush_soon()
-                return
+                return True
             self._commit(complete=False)
         else:
             self.connection.hold(*self._encoder.data(data))
-            if self.connection.held_bytes < HELD_BYTES:
-                self.connection.flush_soon()
-                return
-        self.connection.flush()
+        if self.connection.held_bytes < HELD_BYTES:
+            self.connection.flush_soon()
+        else:
+            self.connection.flush()
+        return self._encoder is not _SILENT_ENCODER
 
     def finish(self, content: bytes = b"") -> None:
         """Send `content` and end the response, with `response_trailers` if they are possible: they need chunks.
 
         Raises LocalProtocolError if there is less content than announced; the response is not ended then.
         """
+        if self._encoder is None and self._finished_at_once(content):
+            return
+        trailers = _sendable(self.response_trailers)  # the head must not leave if they are impossible
         if self._encoder is None:
-            if self._finished_at_once(content):
-                return
             if content:
                 self._pieces.append(content)
                 self._pieces_bytes += len(content)
@@ -134,8 +149,7 @@ class Http1ServerExchange:
         elif content:
             self.connection.hold(*self._encoder.data(content))
         assert self._encoder is not None
-        chunked = self._encoder is _CHUNKED_ENCODER
-        end = self._encoder.end(_sendable(self.response_trailers) if chunked else _NO_TRAILERS)
+        end = self._encoder.end(trailers if self._encoder is _CHUNKED_ENCODER else _NO_TRAILERS)
         if end:
             self.connection.hold(end)
         self.finished = True
@@ -152,6 +166,7 @@ class Http1ServerExchange:
             or head.status in _CONTENTLESS
             or self._pieces
             or self.response_trailers
+            or len(content) >= HELD_BYTES  # not to be copied
         ):
             return False
         connection = self.connection
@@ -170,13 +185,19 @@ class Http1ServerExchange:
     def finish_with_error(self, status: int) -> None:
         """Answer with nothing but a status, in place of what was given. Only possible until the head has left."""
         head, content = plain_error(status)
-        self._pieces.clear()
-        self._pieces_bytes = 0
+        self.response_trailers.clear()
         self.send_head(head)
         self.finish(content)
 
+    def break_off(self) -> None:
+        """End a response whose head has left where it is, so that the peer sees that it is incomplete."""
+        if self._encoder is _UNTIL_CLOSE_ENCODER:  # the end of the connection would be the end of the content
+            self.abort()
+        self.persists = False
+        self.finished = True
+
     def abort(self) -> None:
-        """Cut the connection, so that the peer cannot take what it got for a whole response."""
+        """Cut the connection at once, and drop what has not left."""
         self.connection.abort()
 
     def commit_held(self) -> None:
@@ -235,7 +256,7 @@ class Http1ServerExchange:
             return True
         if self.wants_continue:
             return False  # the client may send it, or may not: then the next request would be taken for it
-        return framing.kind == "length" and framing.length <= self.connection.drain_bytes
+        return framing.kind == "length" and framing.length - self.received_bytes <= self.connection.drain_bytes
 
 
 class _SilentEncoder:
@@ -253,6 +274,7 @@ class _SilentEncoder:
 CLOSE = b"Connection: close\r\n"
 _SILENT_ENCODER = _SilentEncoder()
 _CHUNKED_ENCODER = encoder_of(CHUNKED)
+_UNTIL_CLOSE_ENCODER = encoder_of(UNTIL_CLOSE)
 _CONTENTLESS = frozenset((204, 304))
 _UNUSUAL_METHODS = frozenset((b"HEAD", b"CONNECT"))
 _NO_TRAILERS = Headers()

@@ -25,6 +25,7 @@ from typing import Any
 from gevent import get_hub
 
 from gruvihttp.errors import (
+    LocalProtocolError,
     RemoteProtocolError,
     Timeout,
     TransportError,
@@ -301,6 +302,10 @@ class ServerConnection:
         self._sending = True
         try:
             self.channel.send(output, self._stall)
+        except BaseException as exc:
+            if self.current is not None:
+                self.current.failure = exc
+            raise
         finally:
             self._sending = False
 
@@ -378,11 +383,15 @@ class ServerConnection:
         """The next piece of the request's content, b"" at its end; waits for it.
 
         Raises RemoteProtocolError, Timeout("content") or TransportError; the connection will not persist then.
+        LocalProtocolError if the exchange is over: what comes now belongs to another one.
         """
+        if self.current is not exchange:
+            raise LocalProtocolError("the exchange is over")
         try:
             while True:
                 event = self._reader.next_event()
                 if type(event) is Data:
+                    exchange.received_bytes += len(event.data)
                     return event.data  # type: ignore[no-any-return]  # a decoder's data is bytes
                 if type(event) is EndOfMessage:
                     exchange.end_content(event.headers)
@@ -392,6 +401,7 @@ class ServerConnection:
                 timeout = self._config.timeouts.content
                 deadline = None if timeout is None else monotonic() + timeout
                 self._reader.receive_data(self.channel.receive(deadline, "content"))
-        except BaseException:
+        except BaseException as exc:
             exchange.persists = False
+            exchange.failure = exc
             raise
