@@ -75,7 +75,6 @@ PLAIN = Plan(NONE, persists=True)
 _PLAIN_LAST = Plan(NONE, persists=False)
 # The fields besides Host and Connection that decide anything; a request with none of them is plain
 _DECIDING = frozenset((b"content-length", b"expect", b"transfer-encoding", b"upgrade"))
-_NO_OPTIONS: frozenset[bytes] = frozenset()
 
 
 def of_request(request: Request, content_limit: int | None = None, *, strict: bool = False) -> Plan:
@@ -94,16 +93,10 @@ def of_request(request: Request, content_limit: int | None = None, *, strict: bo
         _refuse_repeated(fields, strict)
         values = combined(fields)
     modern = request.http_version >= b"1.1"
-    host = values.get(b"host")
-    if host is None:
-        if modern:
-            raise RemoteProtocolError("missing Host field")
-    elif not is_authority(host):
-        raise RemoteProtocolError("malformed Host field")
-    connection = values.get(b"connection")
-    options = _options(connection) if connection else _NO_OPTIONS
     if modern and values.keys().isdisjoint(_DECIDING):
-        return _PLAIN_LAST if b"close" in options else PLAIN
+        return _plain(values.get(b"host"), values.get(b"connection"))
+    _check_host(values.get(b"host"), modern)
+    options = _options(values.get(b"connection"))
     return Plan(
         _of_request_fields(values, modern, content_limit, strict),
         _persists(options, modern),
@@ -179,6 +172,20 @@ def persists(message: Request | Response | InformationalResponse) -> bool:
 @lru_cache(maxsize=512)  # there are a handful in the world, and one or two on a connection
 def _options(connection: bytes | None) -> frozenset[bytes]:
     return frozenset(list_members(connection or b""))
+
+
+@lru_cache(maxsize=512)  # a client says the same each time
+def _plain(host: bytes | None, connection: bytes | None) -> Plan:
+    _check_host(host, modern=True)
+    return _PLAIN_LAST if b"close" in _options(connection) else PLAIN
+
+
+def _check_host(host: bytes | None, modern: bool) -> None:
+    if host is None:
+        if modern:
+            raise RemoteProtocolError("missing Host field")
+    elif not is_authority(host):
+        raise RemoteProtocolError("malformed Host field")
 
 
 def _refuse_repeated(fields: list[Field], strict: bool) -> None:
