@@ -64,7 +64,6 @@ class ServerConnection:
 
     __slots__ = (
         "_alarm",
-        "_call_again",
         "_config",
         "_flush_wanted",
         "_handler",
@@ -97,8 +96,6 @@ class ServerConnection:
         self._loop = get_hub().loop
         self._alarm = Alarm(self._loop, self._expire)
         self._idle = config.timeouts.idle
-        # TLS may hold bytes that the socket does not know about: its channel has to be parked anew each time
-        self._call_again = channel.get_extra_info("ssl") is not None
         self._held: list[Any] = []
         self.held_bytes = 0
         self._flush_wanted = False
@@ -127,7 +124,7 @@ class ServerConnection:
         self.phase = Phase.IDLE
         if self._idle is not None:
             self._alarm.set(monotonic() + self._idle)
-        if not self._parked or self._call_again:
+        if not self._parked:
             self._parked = True
             self.channel.park(self._readable)
 
