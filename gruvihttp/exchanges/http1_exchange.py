@@ -283,7 +283,7 @@ _NO_TRAILERS = Headers()
 def _sendable(trailers: list[tuple[str, str]]) -> Headers:
     if not trailers:
         return _NO_TRAILERS
-    checked = Headers.of([(name, value.encode("latin-1")) for name, value in trailers])
+    checked = Headers.of([(name.encode("latin-1"), value.encode("latin-1")) for name, value in trailers])
     for name, _ in checked:
         if name in FORBIDDEN_IN_TRAILERS:
             raise LocalProtocolError(f"{name.decode('ascii')} may not be a trailer (RFC 9110 section 6.5.1)")
