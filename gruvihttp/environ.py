@@ -6,6 +6,7 @@ since nobody could tell them from the same name with a hyphen. How the applicati
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -26,7 +27,10 @@ def connection_environ(channel: Channel, server_name: str | None) -> Environ:
     peername = channel.get_extra_info("peername")
     session = channel.get_extra_info("ssl")
     scheme = "https" if session is not None else "http"
-    host, port = (str(sockname[0]), str(sockname[1])) if isinstance(sockname, tuple) else ("localhost", "")
+    if isinstance(sockname, tuple):
+        host, port = str(sockname[0]), str(sockname[1])
+    else:  # a Unix socket has neither, and PEP 3333 wants both: what makes URLs that carry no port
+        host, port = "localhost", "80" if session is None else "443"
     peer, peer_port = (str(peername[0]), str(peername[1])) if isinstance(peername, tuple) else ("", "")
     environ: Environ = {
         "GATEWAY_INTERFACE": "CGI/1.1",
@@ -106,8 +110,9 @@ def _origin_form(request: Request) -> tuple[bytes, list[Field]]:
     target = request.target
     if b"://" not in target:  # * of OPTIONS, host:port of CONNECT: they name no resource of ours
         return b"", request.headers.fields
-    authority, slash, path = target.partition(b"://")[2].partition(b"/")
-    authority, question, query = authority.partition(b"?")
+    rest = target.partition(b"://")[2]
+    authority = re.split(rb"[/?]", rest, maxsplit=1)[0]
+    path = rest[len(authority) :]
     # RFC 9112 §3.2.2: the target's authority replaces what Host says
     fields = [field for field in request.headers.fields if field[0] != b"host"]
-    return b"/" + path + question + query, [(b"host", authority), *fields]
+    return path if path.startswith(b"/") else b"/" + path, [(b"host", authority), *fields]

@@ -112,7 +112,7 @@ class HttpProtocol(MessageProtocol):
         if transport is None:
             raise RuntimeError("connection_made() comes first")
         if self._gateway is not None:
-            self._server = ServerConnection(transport, self._gateway, self._config or self._own_config())
+            self._server = ServerConnection(transport, self._gateway, self._config or self._own_config(), self)
             self._server.start()
             return
         self._composer = Composer(self._version, self._host_field(transport), self.identifier)

@@ -49,7 +49,7 @@ class HttpServer(Server):
         self._debug = debug
         self._config = config
         self._default = WsgiGateway(application, server_name, debug=debug)
-        self._gateways: dict[Address, WsgiGateway] = {}  # by port, or by path
+        self._gateways: dict[Address, WsgiGateway] = {}  # by the address that is listened at
 
     @property
     def application(self) -> Application:
@@ -67,24 +67,18 @@ class HttpServer(Server):
         mode: int | None = None,
     ) -> None:
         """Serve at `address` from now on: see `Server.listen`. May be called several times."""
-        known = set(map(str, self.addresses))
+        known = len(self.addresses)
         super().listen(address, ssl, family, flags, backlog, mode=mode)
         host = address[0] if isinstance(address, tuple) else None
         if self._server_name is None and host not in (None, "", "0.0.0.0", "::"):
             gateway = WsgiGateway(self._application, str(host), debug=self._debug)
-            for bound in self.addresses:
-                if str(bound) not in known:
-                    self._gateways[_place(bound)] = gateway
+            for bound in self.addresses[known:]:
+                self._gateways[bound] = gateway
 
     def create_protocol(self, transport: Transport) -> HttpProtocol:
         """A protocol that serves this connection."""
-        gateway = self._gateways.get(_place(transport.get_extra_info("sockname")), self._default)
+        gateway = self._gateways.get(transport.get_extra_info("sockname"), self._default)
         return HttpProtocol.serving(gateway, self._config)
 
     def _no_protocol(self) -> HttpProtocol:
         raise NotImplementedError("create_protocol makes the protocols")
-
-
-def _place(address: Address) -> Address:
-    """What tells one listening address from another on the same machine: the port, or the path."""
-    return address[1] if isinstance(address, tuple) else address

@@ -83,6 +83,7 @@ class WsgiGateway:
         base = connection.notes
         if base is None:
             base = connection.notes = connection_environ(connection.channel, self._server_name)
+            base["gruvihttp.protocol"] = connection.owner
             base["wsgi.errors"] = _error_stream
             base["wsgi.file_wrapper"] = FileWrapper
         environ = request_environ(base, exchange.request)

@@ -32,6 +32,7 @@ class Carrier(Protocol):
     held_bytes: int
     may_persist: bool
     notes: Any
+    owner: Any
 
     def abort(self) -> None: ...
     def flush(self) -> None: ...
@@ -221,7 +222,7 @@ class Http1ServerExchange:
             framing = NONE
         elif announced is not None:
             framing = length(announced)
-        elif complete:
+        elif complete or head.status == 304:
             framing = NONE
         else:
             framing = CHUNKED if modern else UNTIL_CLOSE

@@ -59,7 +59,8 @@ class ServerConnection:
     """One HTTP/1 connection of a server.
 
     `handler(exchange)` is called in a worker greenlet for each request. It must finish or abort the exchange.
-    `notes` is the handler's own, for what it wants to keep as long as the connection lasts.
+    `notes` is the handler's own, for what it wants to keep as long as the connection lasts. `owner` is whoever made the
+    connection, for handlers that want to know.
     """
 
     __slots__ = (
@@ -81,11 +82,13 @@ class ServerConnection:
         "current",
         "drain_bytes",
         "notes",
+        "owner",
         "phase",
     )
 
-    def __init__(self, channel: Channel, handler: Handler, config: ServerConfig) -> None:
+    def __init__(self, channel: Channel, handler: Handler, config: ServerConfig, owner: Any = None) -> None:
         self.channel = channel
+        self.owner = owner
         self.phase = Phase.IDLE
         self.notes: Any = None
         self.current: Http1ServerExchange | None = None
