@@ -209,7 +209,7 @@ def run(code: str, names: dict[str, Any], port: int) -> list[str]:
     """
     output = io.StringIO()
     with contextlib.redirect_stdout(output), gevent.Timeout(30):
-        exec(code.replace("8080", str(port)).replace("server.run()", ""), names)
+        exec(code.replace("8000", str(port)).replace("server.run()", ""), names)
     return output.getvalue().splitlines()
 
 
