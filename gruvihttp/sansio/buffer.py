@@ -31,12 +31,15 @@ class Buffer:
 
     def append(self, piece: bytes) -> None:
         """Add bytes at the end."""
-        data = self.data
-        start = self.start
-        if start == len(data):
+        if self.start == len(self.data):
             self.data = piece
             self.start = self.searched = 0
-            return
+        else:
+            self._join(piece)
+
+    def _join(self, piece: bytes) -> None:
+        data = self.data
+        start = self.start
         if type(data) is bytearray:
             del data[:start]
             data += piece

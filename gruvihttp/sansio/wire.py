@@ -44,12 +44,13 @@ class MessageReader:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer; b"" says that its stream has ended. RuntimeError for bytes after the end."""
+        buffer = self.buffer
         if not data:
-            self.buffer.ended = True
-        elif self.buffer.ended:
+            buffer.ended = True
+        elif buffer.ended:
             raise RuntimeError("bytes after the end of the stream")
         else:
-            self.buffer.append(data)
+            buffer.append(data)
 
     @property
     def trailing_data(self) -> tuple[bytes, bool]:
@@ -69,6 +70,9 @@ class MessageReader:
         decoder = self._decoder
         if decoder is None:
             return self._next_head()
+        if decoder is NO_CONTENT:  # as it would say itself, a call later
+            self._decoder = None
+            return END_OF_MESSAGE
         event = decoder.read(self.buffer)
         if event is END_OF_MESSAGE or type(event) is EndOfMessage:
             self._decoder = None
@@ -110,12 +114,12 @@ class RequestReader(MessageReader):
         request = read_request(buffer, self._limits, strict=self._strict)
         if request is None:
             return self._no_head()
-        self.plan = plan = of_request(request, self._limits.content_bytes, strict=self._strict)
-        if plan.framing is NONE:
-            self._decoder = NO_CONTENT
-        else:
-            self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=False, strict=self._strict)
         self._empty_lines = 0
+        self.plan = plan = of_request(request, self._limits.content_bytes, strict=self._strict)
+        if plan is PLAIN:
+            self._decoder = NO_CONTENT
+            return request
+        self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=False, strict=self._strict)
         return _with_one_length(request) if plan.repeats_length else request
 
     def _skip_empty_lines(self) -> bool:
