@@ -26,6 +26,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from greenlet import getcurrent, greenlet
+
 from gruvihttp.errors import Error, HttpError, IncompleteMessage, RemoteProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.backlog import Backlog
 from gruvihttp.exchanges.tunnel import Tunnel
@@ -140,7 +142,7 @@ class ClientConnection:
         self._tail_fields: Sequence[Field] | None = None
         self._tail = b""
         self._writing: Http1ClientExchange | None = None  # whose request is not finished
-        self._sending = False  # a greenlet is in channel.send
+        self._sender: greenlet | None = None  # the one in channel.send
         self._receiving = False  # a greenlet is in channel.receive
         self._drain_deadline: float | None = None
         self._refusal: Error | None = None
@@ -204,7 +206,7 @@ class ClientConnection:
             raise fresh(exchange.failure)
         if self._writing is not exchange:
             raise RuntimeError("this request is finished")
-        if self._sending:
+        if self._sender is not None:
             raise RuntimeError("another greenlet is sending on this connection")
 
     def send_more(self, exchange: Http1ClientExchange, buffers: list[BytesLike]) -> None:
@@ -284,14 +286,15 @@ class ClientConnection:
             self._awaiting.append(exchange)
             self._uncollected.append(exchange)
             exchange.upload = OPEN
-        self._sending = True
+        self._sender = getcurrent()
         try:
             if self._channel.send(buffers, self._timeouts.write, self._receive_while_sending):
                 return
         except TransportError as exc:
-            self._lose_output(exc)
-            if exchange.response is None and exchange.failure is None:
-                raise
+            if exchange.upload is OPEN and exchange.failure is None:
+                self._lose_output(exc)
+                if exchange.response is None and exchange.failure is None:
+                    raise
         except Timeout as exc:
             self._fail(HttpError("the server did not read for too long, and a part of a request was not sent"))
             exc.unanswered = _owners(self._uncollected)
@@ -300,7 +303,7 @@ class ClientConnection:
             self._fail(_interrupted(exc, "sending a request"))
             raise
         finally:
-            self._sending = False
+            self._sender = None
         if exchange.failure is not None:
             raise fresh(exchange.failure)
         exchange.upload = STOPPED
@@ -564,13 +567,19 @@ class ClientConnection:
         awaiting.clear()
         awaiting.append(exchange)
         self._refuse(error)
+        if error.unanswered:
+            self._wake_sender()
 
     def _stop_upload(self, exchange: Http1ClientExchange) -> None:
         """The server has answered without the rest of the request. What is on the wire fits no further request."""
         exchange.upload = STOPPED
         self._refuse(HttpError("the server has answered before the request was complete"))
-        if self._sending and self._receiving:
-            self._channel.shutdown_write()  # wakes the greenlet that is stuck in sending
+        self._wake_sender()
+
+    def _wake_sender(self) -> None:
+        """Another greenlet may be stuck in sending what nobody wants any more: have the system refuse it."""
+        if self._sender is not None and self._sender is not getcurrent():
+            self._channel.shutdown_write()
 
     def _begin_tunnel(self, exchange: Http1ClientExchange) -> None:
         self._refuse(HttpError("it is a tunnel now, see the transport of the response to CONNECT"))

@@ -38,6 +38,7 @@ class Carrier(Protocol):
     def flush(self) -> None: ...
     def flush_soon(self) -> None: ...
     def hold(self, *buffers: Any) -> None: ...
+    def hold_whole(self, buffer: bytes) -> None: ...
     def receive_content(self, exchange: Http1ServerExchange) -> bytes: ...
 
 
@@ -52,6 +53,7 @@ class Http1ServerExchange:
     _head: ResponseHead | None = None
     _encoder: Encoder | None = None  # None until the head has left
     _pieces_bytes = 0
+    _nothing = StreamReader.complete()  # it holds nothing, so one serves all, until somebody closes it
 
     def __init__(self, connection: Carrier, request: Request, plan: Plan) -> None:
         self.connection = connection  # with its `channel` and the handler's `notes`
@@ -73,7 +75,9 @@ class Http1ServerExchange:
     def open_content(self) -> StreamReader:
         """A reader for the request's content."""
         if self.plan.framing is NONE:
-            return StreamReader.complete()
+            if Http1ServerExchange._nothing.closed:
+                Http1ServerExchange._nothing = StreamReader.complete()
+            return self._nothing
         return StreamReader(source=partial(self.connection.receive_content, self))
 
     def end_content(self, trailers: Headers) -> None:
@@ -177,7 +181,7 @@ class Http1ServerExchange:
             option = CLOSE
         self._encoder = _SILENT_ENCODER
         self.finished = True
-        connection.hold(
+        connection.hold_whole(
             b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b%b\r\n%b"
             % (head.status, head.reason, head.lines, len(content), common_lines.of(head), option, content)
         )
