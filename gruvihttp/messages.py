@@ -145,8 +145,9 @@ class HttpRequest:
         composed = self._compose(method, url, headers, body)
         raw_method, target, content, outline = composed
         if content is not None:
-            if len(content) != outline.framing.length:
-                raise RuntimeError(f"Content-Length announces {outline.framing.length} bytes, the body has {len(content)}")
+            announced = outline.framing.length
+            if len(content) != announced:
+                raise RuntimeError(f"Content-Length announces {announced} bytes, the body has {len(content)}")
             self._composed = composed
             self._protocol.connection.send(raw_method, target, outline.version, outline.fields, content, self)
             return

@@ -8,6 +8,7 @@ to its end; so order needs no bookkeeping.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -97,7 +98,8 @@ class Backlog:
 
     def _close_file(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # nobody wants what is in it
+                self._file.close()
             self._file = None
         self._written = self._read = 0
 
