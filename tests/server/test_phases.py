@@ -1,0 +1,243 @@
+"""Time and disconnection: each phase of a connection has its own limit, and its own end (R1, R2, R12, G73)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from gruvihttp.errors import TransportError
+from gruvihttp.limits import Timeouts
+
+GUARD = 10.0
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+Errors = Callable[[], list[str]]
+SHORT = 0.05
+
+
+def ok(environ: Any, start_response: Any) -> list[bytes]:
+    environ["wsgi.input"].read()
+    start_response("200 OK", [])
+    return [b"ok"]
+
+
+def unlimited(**limited: float | None) -> Timeouts:
+    """Timeouts of which only those given pass."""
+    phases = ("connect", "handshake", "head", "content", "write", "idle", "drain", "linger")
+    return Timeouts(**dict.fromkeys(phases) | limited)
+
+
+# idle
+
+
+def test_connection_that_never_says_anything_ends_in_silence(serve: Any) -> None:
+    begin = monotonic()
+    talk = serve(ok, timeouts=unlimited(idle=SHORT)).connect()
+    assert talk.ends()
+    assert monotonic() - begin >= SHORT * 0.9
+
+
+def test_idle_connection_ends_in_silence(serve: Any) -> None:
+    talk = serve(ok, timeouts=unlimited(idle=SHORT)).connect()
+    assert talk.get().status == 200
+    assert talk.ends()
+
+
+def test_each_request_begins_a_new_idle_time(serve: Any) -> None:
+    talk = serve(ok, timeouts=unlimited(idle=0.5)).connect()
+    for _ in range(4):
+        assert talk.get().status == 200
+        gevent.sleep(0.2)
+    assert talk.is_open()
+
+
+def test_slow_application_is_not_idle(serve: Any) -> None:
+    def application(environ: Any, start_response: Any) -> Any:
+        gevent.sleep(SHORT * 4)
+        return ok(environ, start_response)
+
+    talk = serve(application, timeouts=unlimited(idle=SHORT, head=SHORT, content=SHORT, write=SHORT)).connect()
+    talk.say(GET + GET)
+    assert [talk.answer().status, talk.answer().status] == [200, 200]
+
+
+def test_answer_that_takes_long_is_not_idle(serve: Any) -> None:
+    def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        for _ in range(4):
+            gevent.sleep(SHORT)
+            yield b"x"
+
+    talk = serve(application, timeouts=unlimited(idle=SHORT, head=SHORT, content=SHORT, write=SHORT)).connect()
+    assert talk.get().content == b"xxxx"
+
+
+# head
+
+
+@pytest.mark.parametrize("sent", [b"G", b"GET / HT", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n"], ids=repr)
+def test_head_that_is_late_is_a_408(serve: Any, delivery: None, sent: bytes) -> None:
+    talk = serve(ok, timeouts=unlimited(head=SHORT)).connect()
+    talk.say(sent)
+    answer = talk.answer()
+    assert (answer.status, answer["Connection"]) == (408, "close")
+    assert talk.ends()
+
+
+def test_second_head_that_is_late_is_a_408(serve: Any) -> None:
+    talk = serve(ok, timeouts=unlimited(head=SHORT)).connect()
+    talk.say(GET + b"GET / HT")
+    assert talk.answer().status == 200
+    assert talk.answer().status == 408
+    assert talk.ends()
+
+
+def test_dripping_does_not_make_a_head_later(serve: Any) -> None:
+    talk = serve(ok, timeouts=unlimited(head=0.2)).connect()
+    begin = monotonic()
+    with pytest.raises(TransportError):
+        for byte in b"GET / HTTP/1.1\r\nX: " + b"x" * 1000:
+            talk.send(bytes((byte,)))
+            gevent.sleep(0.01)
+            if talk.channel.try_receive():
+                raise TransportError("answered")
+    assert 0.1 < monotonic() - begin < 5
+
+
+def test_time_for_a_head_ends_with_it(serve: Any) -> None:
+    talk = serve(ok, timeouts=unlimited(head=SHORT)).connect()
+    talk.say(b"GET / HT")
+    gevent.sleep(0.001)
+    talk.say(b"TP/1.1\r\nHost: a\r\n\r\n")
+    assert talk.answer().status == 200
+    gevent.sleep(SHORT * 2)
+    assert talk.is_open()
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "first", "status"),
+    [
+        pytest.param(unlimited(idle=SHORT), b"GET / HT", None, id="no-limit-for-a-head"),
+        pytest.param(unlimited(head=SHORT), GET, 200, id="no-limit-for-being-idle"),
+    ],
+)
+def test_phase_without_a_limit_is_not_ended_by_that_of_another(
+    serve: Any, timeouts: Timeouts, first: bytes, status: int | None
+) -> None:
+    talk = serve(ok, timeouts=timeouts).connect()
+    talk.say(first[:5])
+    gevent.sleep(0.001)
+    talk.say(first[5:])
+    if status is not None:
+        assert talk.answer().status == status
+    gevent.sleep(SHORT * 3)
+    assert talk.channel.try_receive() is None
+    talk.say(b"TP/1.1\r\nHost: a\r\n\r\n" if status is None else GET)
+    assert talk.answer().status == 200
+
+
+# write
+
+
+class Endless:
+    """Content without end, that counts how often it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            yield b"x" * 100_000
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_client_that_does_not_read_is_cut(serve: Any, errors: Errors, until: Any) -> None:
+    content = Endless()
+    served = serve(lambda e, s: (s("200 OK", []), content)[1], timeouts=unlimited(write=SHORT))
+    talk = served.connect()
+    talk.say(GET)
+    until(lambda: content.closed)
+    until(lambda: not served.server.connections)
+    assert talk.is_cut()
+    assert (content.closed, errors()) == (1, [])
+
+
+def test_client_that_reads_slowly_is_not_cut(serve: Any) -> None:
+    content = b"x" * 3_000_000
+    talk = serve(lambda e, s: (s("200 OK", []), [content])[1], timeouts=unlimited(write=0.5)).connect()
+    talk.say(GET)
+    talk.head()
+    got = 0
+    while got < len(content):
+        got += len(talk.read(min(300_000, len(content) - got)))
+        gevent.sleep(0.1)
+    assert talk.is_open()
+
+
+def test_pipelining_client_that_does_not_read_is_cut(serve: Any, until: Any) -> None:
+    served = serve(lambda e, s: (s("200 OK", []), [b"x" * 1_000_000])[1], timeouts=unlimited(write=SHORT))
+    talk = served.connect()
+    talk.say(GET * 20)
+    until(lambda: not served.server.connections)
+    assert talk.is_cut()
+
+
+# clients that go: X8, X16
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET / HT", GET, GET * 3, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123"],
+    ids=["nothing", "half-a-head", "request", "requests", "half-content"],
+)
+@pytest.mark.parametrize("way", ["reset", "close", "half_close"])
+def test_client_that_goes_at_any_time_disturbs_nobody(
+    serve: Any, errors: Errors, until: Any, sent: bytes, way: str
+) -> None:
+    served = serve(ok)
+    talk = served.connect()
+    until(lambda: served.server.connections)
+    talk.say(sent)
+    getattr(talk, way)()
+    until(lambda: not served.server.connections)
+    assert errors() == []
+    assert served.get().status == 200
+
+
+@pytest.mark.parametrize("way", ["reset", "close"])
+def test_client_that_goes_while_the_application_works_disturbs_nobody(
+    serve: Any, errors: Errors, until: Any, way: str
+) -> None:
+    begun, go_on = Event(), Event()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        begun.set()
+        assert go_on.wait(GUARD)
+        return ok(environ, start_response)
+
+    served = serve(application)
+    talk = served.connect()
+    talk.say(GET * 2)
+    assert begun.wait(GUARD)
+    getattr(talk, way)()
+    gevent.sleep(0.01)
+    go_on.set()
+    until(lambda: not served.server.connections)
+    assert errors() == []
+
+
+def test_thousand_connections_come_and_go(serve: Any, until: Any) -> None:
+    served = serve(ok)
+    for _ in range(1000):
+        talk = served.connect()
+        talk.say(GET)
+        served.talks.clear()
+        talk.close()
+    until(lambda: not served.server.connections)
+    assert served.get().status == 200
