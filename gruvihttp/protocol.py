@@ -73,6 +73,7 @@ class HttpProtocol(MessageProtocol):
         """The server's side, for a gateway and a configuration that many connections share."""
         protocol = cls(False)
         protocol._server_side = True
+        protocol._server_name = gateway.server_name
         protocol._gateway = gateway
         protocol._config = config
         return protocol

@@ -41,8 +41,8 @@ class WsgiGateway:
     def __init__(self, application: Application, server_name: str | None = None, *, debug: bool = False) -> None:
         if not callable(application):
             raise ValueError(f"a WSGI application must be callable, and {application!r} is not")
+        self.server_name = server_name
         self._application = application
-        self._server_name = server_name
         self._debug = debug
 
     def __call__(self, exchange: Any) -> None:  # Any: the exchange of any HTTP version
@@ -82,7 +82,7 @@ class WsgiGateway:
         connection = exchange.connection
         base = connection.notes
         if base is None:
-            base = connection.notes = connection_environ(connection.channel, self._server_name)
+            base = connection.notes = connection_environ(connection.channel, self.server_name)
             base["gruvihttp.protocol"] = connection.owner
             base["wsgi.errors"] = _error_stream
             base["wsgi.file_wrapper"] = FileWrapper

@@ -16,4 +16,4 @@ class ServerConfig:
 
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
-    workers: Workers = field(default_factory=Workers)
+    workers: Workers | None = None  # None: those of the hub

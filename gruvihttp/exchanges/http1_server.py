@@ -33,7 +33,7 @@ from gruvihttp.errors import (
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1_exchange import CLOSE, HELD_BYTES, Http1ServerExchange, head_bytes
 from gruvihttp.exchanges.response import plain_error
-from gruvihttp.exchanges.workers import renew_context
+from gruvihttp.exchanges.workers import Workers, renew_context
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm
 from gruvihttp.sansio.events import CONNECTION_CLOSED, END_OF_MESSAGE, Data, EndOfMessage, Request
@@ -106,7 +106,7 @@ class ServerConnection:
         self._sending = False
         self._stall = config.timeouts.write
         self.may_persist = True  # whether the server wants to go on with this connection
-        self._workers = config.workers
+        self._workers = config.workers or Workers.of_hub()
 
     def __repr__(self) -> str:
         return f"<ServerConnection {self.phase.value} {self.channel!r}>"

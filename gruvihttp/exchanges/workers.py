@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from gevent import Greenlet, GreenletExit, get_hub
 from greenlet import getcurrent
@@ -32,6 +33,15 @@ class Workers:
         self._idle: list[_Worker] = []
         self._ready: deque[tuple[Job, Any]] = deque()
 
+    @classmethod
+    def of_hub(cls) -> Workers:
+        """The pool that all servers of this hub share. One of their own would leave its greenlets behind with them."""
+        hub = get_hub()
+        workers = _of_hubs.get(hub)
+        if workers is None:
+            workers = _of_hubs[hub] = cls()
+        return workers
+
     def run(self, job: Job, argument: Any) -> None:
         """Run ``job(argument)`` in a worker, in this pass of the loop or at the beginning of the next.
 
@@ -48,6 +58,9 @@ class Workers:
         ready = self._ready
         while ready:
             (idle.pop() if idle else _Worker(idle, ready, self._most_idle)).switch()
+
+
+_of_hubs: WeakKeyDictionary[Any, Workers] = WeakKeyDictionary()
 
 
 def renew_context() -> None:
