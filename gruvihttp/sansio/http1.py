@@ -7,7 +7,7 @@ HTTP/1.1, one exchange at a time. Sockets are not known here.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from gruvihttp.errors import LocalProtocolError, RemoteProtocolError
 from gruvihttp.limits import Limits
@@ -274,8 +274,8 @@ class Connection:
             self.their_http_version = request.http_version
             if self._reader.plan is framing.PLAIN and request.method != b"CONNECT":
                 return  # the reader has seen that it asks for nothing special
-        elif type(self._reader) is ResponseReader:
-            self._reader.request_method = request.method
+        else:
+            cast(ResponseReader, self._reader).request_method = request.method
         self._note_proposals(request)
         if not self._persists(role, request):
             self._cycle.disable_keep_alive()

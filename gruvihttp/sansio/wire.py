@@ -57,11 +57,6 @@ class MessageReader:
         """The bytes that were received and not parsed, and whether the stream has ended."""
         return bytes(self.buffer), self.buffer.ended
 
-    @property
-    def between_messages(self) -> bool:
-        """Whether the next event begins a message."""
-        return self._decoder is None
-
     def next_event(self) -> Any:
         """The next event, NEED_DATA, or ConnectionClosed when the stream ended between two messages.
 
@@ -79,7 +74,7 @@ class MessageReader:
         return event
 
     def _next_head(self) -> Any:
-        raise NotImplementedError
+        """A head, NEED_DATA, ConnectionClosed or PAUSED: each kind of reader has its own."""
 
     def _no_head(self) -> Any:
         """What there is to say while a head is not complete."""
