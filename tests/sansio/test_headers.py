@@ -241,3 +241,20 @@ def test_many_different_lines_are_all_read_right(name: bytes) -> None:
         for number in range(4500):
             value = b"%d" % number
             assert headers_of_lines(b"%b: %b\r\n" % (name, value)).fields == [(name.lower(), value)]
+
+
+@pytest.mark.parametrize("name", ["User-Agent", "Cookie", "X-Any"])
+def test_many_different_pairs_are_all_converted_right(name: str) -> None:
+    for _ in range(2):
+        for number in range(4500):
+            headers = Headers.of([(name, str(number))])
+            assert headers.fields == [(name.lower().encode(), b"%d" % number)]
+            assert headers.raw == [(name.encode(), b"%d" % number)]
+
+
+def test_what_is_remembered_of_a_pair_is_only_what_was_right() -> None:
+    for _ in range(3):
+        with pytest.raises(LocalProtocolError):
+            Headers.of([("User-Agent", "x\n")])
+        with pytest.raises(TypeError):
+            Headers.of([("User-Agent", 1)])  # type: ignore[list-item]
