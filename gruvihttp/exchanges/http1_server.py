@@ -45,6 +45,7 @@ __all__ = ["ServerConnection"]
 
 Handler = Callable[[Http1ServerExchange], None]
 
+
 class Phase(Enum):
     """What a connection is doing."""
 
@@ -53,6 +54,10 @@ class Phase(Enum):
     BUSY = "busy"
     CLOSING = "closing"
     CLOSED = "closed"
+
+
+# by these names, for looking a member up in its class costs more than all else that is done with it
+IDLE, HEAD, BUSY, CLOSING, CLOSED = Phase
 
 
 class ServerConnection:
@@ -89,7 +94,7 @@ class ServerConnection:
     def __init__(self, channel: Channel, handler: Handler, config: ServerConfig, owner: Any = None) -> None:
         self.channel = channel
         self.owner = owner
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.notes: Any = None
         self.current: Http1ServerExchange | None = None
         self.drain_bytes = config.limits.drain_bytes  # the most unread content that is dropped to keep the connection
@@ -120,11 +125,11 @@ class ServerConnection:
     def shutdown(self) -> None:
         """Close as soon as no request is being served: at once if idle, else with the answer, which says so."""
         self.may_persist = False
-        if self.phase is Phase.IDLE:
+        if self.phase is IDLE:
             self._close()
 
     def _park(self) -> None:
-        self._enter(Phase.IDLE, self._idle)
+        self._enter(IDLE, self._idle)
         if not self._parked:
             self._parked = True
             self.channel.park(self._readable)
@@ -134,7 +139,7 @@ class ServerConnection:
 
         An error of ours ends this connection, and the hub reports it.
         """
-        if self.phase is Phase.BUSY:  # not our turn; most answers are out before more input comes
+        if self.phase is BUSY:  # not our turn; most answers are out before more input comes
             self._parked = False
             self.channel.unpark()
             return
@@ -160,8 +165,8 @@ class ServerConnection:
             raise
 
     def _begin_head(self) -> None:
-        if self.phase is Phase.IDLE and len(self._reader.buffer):
-            self._enter(Phase.HEAD, self._config.timeouts.head)
+        if self.phase is IDLE and len(self._reader.buffer):
+            self._enter(HEAD, self._config.timeouts.head)
 
     def _enter(self, phase: Phase, seconds: float | None) -> None:
         """Begin a phase that may last so long."""
@@ -172,16 +177,16 @@ class ServerConnection:
             self._alarm.set(monotonic() + seconds)
 
     def _work(self, job: Callable[[Any], None], argument: Any) -> None:
-        self.phase = Phase.BUSY
+        self.phase = BUSY
         self._workers.run(job, argument)
 
     def _expire(self) -> None:
         """In the hub: the phase has lasted too long."""
-        if self.phase is Phase.HEAD:
+        if self.phase is HEAD:
             self._work(self._answer_and_close, 408)
-        elif self.phase is Phase.IDLE:
+        elif self.phase is IDLE:
             self._close()
-        elif self.phase is Phase.CLOSING:
+        elif self.phase is CLOSING:
             self.abort()
 
     # the worker's side
@@ -204,7 +209,7 @@ class ServerConnection:
     def _after(self, exchange: Http1ServerExchange) -> Request | None:
         """Bring the connection to where the next request can begin, and return that if it has come already."""
         self.current = None
-        if self.phase is Phase.CLOSED:
+        if self.phase is CLOSED:
             return None
         if not exchange.finished:
             self.abort()
@@ -325,7 +330,7 @@ class ServerConnection:
 
     def _flush_in_hub(self) -> None:
         self._flush_wanted = False
-        if self._sending or self.phase is not Phase.BUSY:
+        if self._sending or self.phase is not BUSY:
             return
         if self.current is not None:
             self.current.commit_held()
@@ -350,7 +355,7 @@ class ServerConnection:
             self._close()
             return
         self.channel.shutdown_write()
-        self._enter(Phase.CLOSING, self._config.timeouts.linger)
+        self._enter(CLOSING, self._config.timeouts.linger)
         self.held_bytes = 0  # from here on: how much was dropped
         self.channel.park(self._discard)
 
@@ -378,7 +383,7 @@ class ServerConnection:
         self.channel.abort()
 
     def _end(self) -> None:
-        self.phase = Phase.CLOSED
+        self.phase = CLOSED
         self._held = []
         self._alarm.close()
 
