@@ -43,6 +43,14 @@ class HttpClient(Client):
         self._hostname = address[0] if isinstance(address, tuple) else None
         super().connect(address, ssl, **kwargs)
 
+    def close(self) -> None:
+        """Send what is held back, then close the connection. Idempotent."""
+        try:
+            if self.connected:
+                self.protocol.flush()
+        finally:
+            super().close()
+
     @property
     def protocol(self) -> HttpProtocol:
         """The protocol. Raises HttpError before `connect` and after `close`."""

@@ -14,7 +14,8 @@ from gruvihttp._version import PRODUCT_ID
 from gruvihttp.compose import ComposedRequest, Composer
 from gruvihttp.errors import HttpError
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http1_client import ClientConnection, Http1ClientExchange
+from gruvihttp.exchanges.http1_client import ClientConnection
+from gruvihttp.exchanges.http1_client_exchange import Http1ClientExchange
 from gruvihttp.exchanges.http1_server import ServerConnection
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.marks import switchpoint
@@ -176,6 +177,11 @@ class HttpProtocol(MessageProtocol):
         end; HttpError or TransportError when there will be no response: `unanswered` names the requests concerned.
         """
         return HttpResponse(self.connection.collect(timeout))
+
+    def flush(self) -> None:
+        """Send the requests that wait to leave together. Quiet if the connection is lost; waits no more than briefly."""
+        if self._client is not None:
+            self._client.flush_at_end()
 
     @property
     def connection(self) -> ClientConnection:
