@@ -1,0 +1,68 @@
+"""Listening at the addresses that a user gave, and what to do where that is refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+import stat
+
+from gruvihttp.commands.addresses import Bind
+from gruvihttp.commands.holder import holder_of
+from gruvihttp.commands.mistakes import BindMistake
+from gruvihttp.errors import TransportError
+from gruvihttp.net.serving import Server
+
+__all__ = ["listen", "refusal"]
+
+
+def listen(server: Server, bind: Bind, context: ssl.SSLContext | None) -> str:
+    """Let `server` listen there, with TLS if there is a context, and return where it is found.
+
+    Unix sockets go without TLS: who connects there is on this machine. Raises BindMistake.
+    """
+    known = len(server.addresses)
+    tls = False if context is None or bind.is_unix else context
+    try:
+        server.listen(bind.address, ssl=tls)
+    except TransportError as exc:
+        raise refusal(bind, exc) from exc
+    bound = server.addresses[known]
+    return bind.place(0 if bind.is_unix else bound[1], tls=tls is not False)
+
+
+def refusal(bind: Bind, exc: TransportError) -> BindMistake:
+    """What is wrong with an address that the system has refused."""
+    cause = exc.__cause__
+    reason = (isinstance(cause, OSError) and cause.strerror) or str(cause or exc)
+    explain = _explain_path if bind.is_unix else _explain_port
+    what, advice = explain(bind, exc.errno, reason)
+    return BindMistake(f"cannot listen on {bind.text}: {what}", advice)
+
+
+def _explain_port(bind: Bind, code: int | None, reason: str) -> tuple[str, str]:
+    if code == errno.EADDRINUSE:
+        return f"{_holder(bind)} does", f"stop it, or choose another port: --bind {bind.next()}"
+    if code in (errno.EACCES, errno.EPERM):
+        return reason, "choose a port from 1024 on, such as --bind :8080"
+    if code == errno.EADDRNOTAVAIL:
+        return "this machine has no such address", f"use 127.0.0.1, or all that it has: --bind :{bind.port}"
+    return reason, "give an address of this machine, such as 127.0.0.1:8000, or :8000 for all that it has"
+
+
+def _explain_path(bind: Bind, code: int | None, reason: str) -> tuple[str, str]:
+    path = str(bind.address)
+    if code == errno.EADDRINUSE:
+        if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+            return "there is a file, and it is not a socket", "choose a path where nothing is"
+        return f"{_holder(bind)} does", "stop it, or choose another path"
+    if code in (errno.EACCES, errno.EPERM):
+        return reason, "choose a directory that this user may write to"
+    if code == errno.ENOENT:
+        return "there is no such directory", f"make it first: mkdir -p {os.path.dirname(path)}"
+    return reason, "choose another path, which may have 107 bytes at most"  # sun_path in unix(7)
+
+
+def _holder(bind: Bind) -> str:
+    holder = holder_of(bind.address)
+    return f"{holder.name} (process {holder.pid})" if holder else "another process"

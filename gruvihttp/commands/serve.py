@@ -1,0 +1,78 @@
+"""``gruvihttp serve``: what it takes. What it does is in `serving`, which is imported when the patches are in place."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from gruvihttp.commands.addresses import parse_bind
+from gruvihttp.commands.declared import SectionedCommand, declared_options, take_limits, take_timeouts
+from gruvihttp.commands.settings import Settings
+
+__all__ = ["command"]
+
+_FILE = click.Path(exists=True, dir_okay=False)
+
+
+def _serve(
+    app: str | None,
+    bind: tuple[Any, ...],
+    tls_cert: str | None,
+    tls_key: str | None,
+    patch: bool,
+    check: bool,
+    debug: bool,
+    full_traceback: bool,
+    **numbers: Any,
+) -> int:
+    """Serve a WSGI application until Ctrl-C.
+
+    APP is module:name, 'module:factory()', or a module alone, in which app, application and create_app() are looked
+    for. The standard library is monkey-patched by gevent before it is imported. Without APP, a built-in application
+    answers with what it was asked.
+    """
+    if patch:
+        import_module("gevent.monkey").patch_all()
+    settings = Settings(
+        application=app,
+        binds=bind,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        limits=take_limits(numbers),
+        timeouts=take_timeouts(numbers),
+        debug=debug,
+        full_traceback=full_traceback,
+    )
+    serving = import_module("gruvihttp.commands.serving")
+    code: int = serving.check(settings) if check else serving.serve(settings)
+    return code
+
+
+command = SectionedCommand(
+    "serve",
+    callback=_serve,
+    help=_serve.__doc__,
+    short_help="Serve a WSGI application.",
+    epilog="Every option can be an environment variable: --bind is GRUVIHTTP_SERVE_BIND.",
+    params=[
+        click.Argument(["app"], required=False, envvar="GRUVIHTTP_SERVE_APP"),
+        click.Option(
+            ["-b", "--bind"],
+            type=parse_bind,
+            multiple=True,
+            default=["127.0.0.1:8000"],
+            metavar="ADDRESS",
+            help="host:port, port, :port (all interfaces), [::1]:port or unix:path; may be repeated  "
+            "[default: 127.0.0.1:8000]",
+        ),
+        click.Option(["--tls-cert"], type=_FILE, metavar="FILE", help="serve https with this certificate chain (PEM)"),
+        click.Option(["--tls-key"], type=_FILE, metavar="FILE", help="its private key, if that is in another file"),
+        click.Option(["--check"], is_flag=True, help="load everything, serve nothing, exit with 0 if all is well"),
+        click.Option(["--debug"], is_flag=True, help="show tracebacks of the application to clients"),
+        click.Option(["--traceback", "full_traceback"], is_flag=True, help="show whole tracebacks of failed imports"),
+        click.Option(["--patch/--no-patch"], default=True, help="monkey-patch the standard library, or not"),
+        *declared_options(),
+    ],
+)

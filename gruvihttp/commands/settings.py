@@ -1,0 +1,23 @@
+"""What `gruvihttp serve` was told."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gruvihttp.commands.addresses import Bind
+from gruvihttp.limits import Limits, Timeouts
+
+__all__ = ["Settings"]
+
+
+class Settings(NamedTuple):
+    """The arguments and options of one call. `application` is None for the built-in one."""
+
+    application: str | None
+    binds: tuple[Bind, ...]
+    tls_cert: str | None
+    tls_key: str | None
+    limits: Limits
+    timeouts: Timeouts
+    debug: bool
+    full_traceback: bool

@@ -1,0 +1,51 @@
+"""Signals that end a server: the first SIGINT or SIGTERM politely, the second at once.
+
+The handlers are Python's, not gevent's: those of gevent run in the hub, so an application that never waits could not
+be interrupted at all.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+import gevent
+from gevent import get_hub
+
+__all__ = ["StopSignals"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """While entered, the first signal starts a greenlet with `stop`, and the second raises KeyboardInterrupt.
+
+    `number` is the last signal that came.
+    """
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self._stop = stop
+        self._loop = get_hub().loop
+        self._previous: dict[int, Any] = {}  # Any: what signal.signal() returns
+        self.number = 0
+
+    def __enter__(self) -> StopSignals:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # a shell that starts us in the background says so
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """Run by Python between two instructions of whatever greenlet is at work."""
+        first, self.number = self.number == 0, number
+        if not first:
+            raise KeyboardInterrupt
+        self._loop.run_callback_threadsafe(gevent.spawn, self._stop)
