@@ -179,7 +179,7 @@ class HttpProtocol(MessageProtocol):
         return HttpResponse(self.connection.collect(timeout))
 
     def flush(self) -> None:
-        """Send the requests that wait to leave together. Quiet if the connection is lost; waits no more than briefly."""
+        """Send the requests that wait to leave together. Quiet if the connection is lost, and does not wait for long."""
         if self._client is not None:
             self._client.flush_at_end()
 

@@ -36,7 +36,8 @@ __all__ = ["ClientConnection"]
 class ClientConnection(DueResponses):
     """An HTTP/1 connection, seen from the client.
 
-    Of `timeouts` it uses `read`, `write`, `drain` and `linger`. `on_informational(exchange, response)` is called for each 1xx.
+    Of `timeouts` it uses `read`, `write`, `drain` and `linger`. `on_informational(exchange, response)` is called for
+    each 1xx.
     """
 
     def __init__(

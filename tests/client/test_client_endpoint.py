@@ -29,6 +29,7 @@ from gruvihttp import (
     Timeout,
     TransportError,
     create_connection,
+    create_server,
 )
 from gruvihttp.net.listening import open_listeners
 from gruvihttp.testing import RawPeer, replies
@@ -125,6 +126,31 @@ def test_g46_arguments_may_be_positional() -> None:
     protocol = HttpProtocol(True, application, "name", "1.0", 5)
     assert (protocol.server_side, protocol.server_name, protocol.version) == (True, "name", "1.0")
     assert protocol.timeout == 5
+
+
+@pytest.mark.parametrize("name", [None, "example.com"])
+def test_g46_g49_protocol_serves_an_application(name: str | None) -> None:
+    protocols: list[HttpProtocol] = []
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["SERVER_NAME"].encode()]
+
+    def factory() -> HttpProtocol:
+        protocols.append(HttpProtocol(True, application, name, timeout=10))
+        return protocols[-1]
+
+    server = create_server(factory, ("127.0.0.1", 0))
+    with HttpClient(timeout=10) as client:
+        client.connect(server.address)
+        client.request("GET", "/")
+        expected = name or "127.0.0.1"
+        assert client.getresponse().read() == expected.encode()
+        assert protocols[0].server_name == expected
+        assert protocols[0].server_side
+        with pytest.raises(HttpError, match="server"):
+            protocols[0].request("GET", "/")
+    server.close(0)
 
 
 def test_g50_properties_are_readable_on_both_sides(serve: Any, connect: Any) -> None:
