@@ -176,7 +176,8 @@ def curl(url: str) -> Callable[..., str]:
 
     def curl(target: str, *options: str, given: bytes = b"") -> str:
         always = ["-q", "--silent", "--show-error", "--noproxy", "*", "--max-time", "20"]
-        done = subprocess.run(["curl", *always, *options, url + target], input=given, capture_output=True, timeout=GUARD)
+        command = ["curl", *always, *options, url + target]
+        done = subprocess.run(command, input=given, capture_output=True, timeout=GUARD)
         assert done.returncode == 0, done.stderr
         return done.stdout.decode("latin-1")
 
