@@ -190,12 +190,13 @@ def _importable() -> list[str]:
 def _look_up(module: ModuleType, path: str) -> object:
     found: object = module
     where = _file_of(module)
-    for name in path.split("."):
+    names = path.split(".")
+    for depth, name in enumerate(names, 1):
         try:
             found = getattr(found, name)
         except AttributeError:
             raise ApplicationMistake(f"no {name!r} in {where}", _advise_name(name, found)) from None
-        where = f"{module.__name__}:{path.partition('.' + name)[0] if '.' in path else name}"
+        where = f"{module.__name__}:{'.'.join(names[:depth])}"
     return found
 
 

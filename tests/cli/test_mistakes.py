@@ -1,0 +1,427 @@
+"""Every mistake is one line that says what is wrong, one line that says what to do, and an exit code of its kind."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from threading import Thread
+from typing import TypeAlias
+
+import pytest
+
+from gruvihttp.commands.addresses import parse_bind
+from gruvihttp.commands.listening import refusal
+from gruvihttp.errors import TransportError
+
+Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+USAGE, APPLICATION, BIND, NETWORK = 2, 3, 4, 5
+
+APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'']\n"
+
+
+def said(result: subprocess.CompletedProcess[bytes]) -> list[str]:
+    assert result.stdout == b""
+    return result.stderr.decode().splitlines()
+
+
+def expect(result: subprocess.CompletedProcess[bytes], code: int, what: str, advice: str) -> None:
+    """The two lines, which are patterns, and whatever follows an empty line."""
+    lines = said(result)
+    assert re.fullmatch(f"gruvihttp: {what}", lines[0]), lines
+    assert re.fullmatch(f"  {advice}", lines[1]), lines
+    assert lines[2:3] in ([], [""]), lines
+    assert result.returncode == code
+
+
+# the application
+
+NO_WSGI = r"a WSGI application is called with \(environ, start_response\)"
+
+APPLICATIONS = {
+    "no-such-module": (
+        "helo:app", {"hello.py": APP}, APPLICATION,
+        "there is no module 'helo' in .*, nor installed", r"did you mean 'hello'\?",
+    ),
+    "no-such-module-and-none-like-it": (
+        "xyzzy:app", {"hello.py": APP, "shop/__init__.py": ""}, APPLICATION,
+        "there is no module 'xyzzy' in .*, nor installed", "here are: hello, shop",
+    ),
+    "no-module-at-all": (
+        "xyzzy", {}, APPLICATION,
+        "there is no module 'xyzzy' in .*, nor installed", "change to the directory of your application, .*",
+    ),
+    "installed-module-misspelled": (
+        "flaskk:app", {}, APPLICATION, "there is no module 'flaskk' in .*", r"did you mean 'flask'\?",
+    ),
+    "no-such-module-in-package": (
+        "shop.vews:app", {"shop/__init__.py": "", "shop/views.py": APP}, APPLICATION,
+        "there is no module 'vews' in shop", r"did you mean 'shop\.views'\?",
+    ),
+    "dot-for-colon": (
+        "hello.app", {"hello.py": APP}, APPLICATION,
+        r"'hello\.app' is not a module, but 'app' is a name in hello\.py",
+        "write a colon: gruvihttp serve hello:app",
+    ),
+    "file-for-module": (
+        "src/hello.py:app", {"src/hello.py": APP}, USAGE,
+        r"'src/hello\.py:app' is the name of a file, and a module is wanted",
+        r"write gruvihttp serve src\.hello:app",
+    ),
+    "file-in-this-directory": (
+        "./hello.py", {"hello.py": APP}, USAGE,
+        r"'\./hello\.py' is the name of a file, .*", "write gruvihttp serve hello",
+    ),
+    "no-name-behind-the-colon": (
+        "hello:", {"hello.py": APP}, USAGE, "'hello:' does not name an application", "write module, module:name or .*",
+    ),
+    "arguments-for-a-factory": (
+        "hello:make(1)", {"hello.py": APP}, USAGE, r"'hello:make\(1\)' does not name an application", "write module.*",
+    ),
+    "no-such-name": ("hello:ap", {"hello.py": APP}, APPLICATION, r"no 'ap' in hello\.py", r"did you mean 'app'\?"),
+    "no-such-name-and-none-like-it": (
+        "hello:xyzzy", {"hello.py": "from os import path\n" + APP}, APPLICATION,
+        r"no 'xyzzy' in hello\.py", "it has: app",
+    ),
+    "no-such-attribute-of-an-object": (
+        "hello:shop.ap", {"hello.py": f"class shop:\n    x = 1\n    {APP.replace(chr(10), chr(10) + '    ')}"},
+        APPLICATION, "no 'ap' in hello:shop", r"did you mean 'app'\?",
+    ),
+    "none-of-the-usual-names": (
+        "hello", {"hello.py": APP.replace("app(", "aplication(")}, APPLICATION,
+        r"no 'app', 'application' or 'create_app' in hello\.py",
+        r"did you mean 'aplication'\? gruvihttp serve hello:aplication",
+    ),
+    "usual-names-for-nothing-else": (
+        "hello", {"hello.py": APP.replace("app(", "xyzzy(")}, APPLICATION,
+        r"no 'app', 'application' or 'create_app' in hello\.py",
+        "say which it is, such as gruvihttp serve hello:xyzzy",
+    ),
+    "empty-module": (
+        "hello", {"hello.py": ""}, APPLICATION,
+        r"no 'app', 'application' or 'create_app' in hello\.py", f"define one: {NO_WSGI}",
+    ),
+    "not-callable": (
+        "hello:app", {"hello.py": "app = 'x'\n"}, APPLICATION, "hello:app is a str, which cannot be called", NO_WSGI,
+    ),
+    "usual-name-not-callable": (
+        "hello", {"hello.py": "app = {}\n"}, APPLICATION, "hello:app is a dict, which cannot be called", NO_WSGI,
+    ),
+    "factory-without-parentheses": (
+        "hello:make", {"hello.py": "def make():\n    return 1\n"}, APPLICATION,
+        r"hello:make takes \(\), and is no WSGI application",
+        r"if it makes the application, say so: gruvihttp serve 'hello:make\(\)'",
+    ),
+    "function-of-three": (
+        "hello:f", {"hello.py": "def f(a, b, c): ...\n"}, APPLICATION,
+        r"hello:f takes \(a, b, c\), and is no WSGI application", NO_WSGI,
+    ),
+    "factory-that-needs-arguments": (
+        "hello:make()", {"hello.py": "def make(config):\n    return 1\n"}, APPLICATION,
+        r"hello:make\(\) needs arguments: \(config\)", "give them defaults, or .*",
+    ),
+    "factory-that-cannot-be-called": (
+        "hello:make()", {"hello.py": "make = 1\n"}, APPLICATION,
+        "hello:make cannot be called: it is an int", "without the parentheses: gruvihttp serve hello:make",
+    ),
+    "factory-that-makes-nothing": (
+        "hello", {"hello.py": "def create_app():\n    pass\n"}, APPLICATION,
+        r"hello:create_app\(\) is None, which cannot be called", NO_WSGI,
+    ),
+    "factory-that-raises": (
+        "hello:make()", {"hello.py": "def make():\n    raise KeyError('DATABASE')\n"}, APPLICATION,
+        r"hello:make\(\) failed: KeyError: 'DATABASE' \(hello\.py, line 2\)",
+        r"correct hello\.py, line 2; --traceback .*",
+    ),
+    "asgi-function": (
+        "hello:app", {"hello.py": "async def app(scope, receive, send): ...\n"}, APPLICATION,
+        "hello:app is an ASGI application, and gruvihttp serves WSGI", "serve it with an ASGI server, .*",
+    ),
+    "asgi-object": (
+        "hello:app",
+        {"hello.py": "class App:\n    async def __call__(self, scope, receive, send): ...\napp = App()\n"}, APPLICATION,
+        "hello:app is an ASGI application, and gruvihttp serves WSGI", "serve it with an ASGI server, .*",
+    ),
+    "raises-while-imported": (
+        "hello", {"hello.py": "import inner\n", "inner.py": "def f():\n    1 / 0\nf()\n"}, APPLICATION,
+        r"cannot import hello: ZeroDivisionError: division by zero \(inner\.py, line 2\)",
+        r"correct inner\.py, line 2; --traceback shows every frame",
+    ),
+    "exits-while-imported": (
+        "hello", {"hello.py": "import sys\nsys.exit('no settings')\n"}, APPLICATION,
+        r"cannot import hello: SystemExit: no settings \(hello\.py, line 2\)", r"correct hello\.py, line 2; .*",
+    ),
+    "syntax-error": (
+        "hello", {"hello.py": "x = (\n"}, APPLICATION,
+        r"cannot import hello: SyntaxError: '\(' was never closed \(hello\.py, line 1\)",
+        r"correct hello\.py, line 1; --traceback .*",
+    ),
+    "name-that-cannot-be-imported": (
+        "hello", {"hello.py": "from os import xyzzy\n"}, APPLICATION,
+        r"cannot import hello: ImportError: cannot import name 'xyzzy' .* \(hello\.py, line 1\)", "correct .*",
+    ),
+    "missing-dependency": (
+        "hello", {"hello.py": "import xyzzy_of_nobody\n"}, APPLICATION,
+        r"hello needs the module 'xyzzy_of_nobody', which is not installed \(hello\.py, line 1\)",
+        "install it for .*, or correct the import; .*",
+    ),
+    "missing-dependency-misspelled": (
+        "hello", {"hello.py": "import models\n", "models.py": "\nimport flaskk\n"}, APPLICATION,
+        r"hello needs the module 'flaskk', which is not installed \(models\.py, line 2\)",
+        r"did you mean 'flask'\?; .*",
+    ),
+    "missing-dependency-of-the-same-name": (
+        "shop.web", {"shop/__init__.py": "import shop.web.views\n", "shop/web.py": APP}, APPLICATION,
+        r"shop\.web needs the module 'shop\.web\.views', .* \(shop/__init__\.py, line 1\)", ".*",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "files", "code", "what", "advice"), APPLICATIONS.values(), ids=APPLICATIONS)
+def test_application_that_cannot_be_served(
+    run: Run, name: str, files: dict[str, str], code: int, what: str, advice: str
+) -> None:
+    expect(run("serve", name, files=files), code, what, advice)
+
+
+INNER = {"hello.py": "import inner\n", "inner.py": "import json\njson.loads('x')\n"}
+
+
+def test_traceback_shows_the_frames_of_the_author(run: Run) -> None:
+    lines = said(run("serve", "hello", files=INNER))
+    frames = [line.strip() for line in lines if line.startswith("  File")]
+    assert [re.sub(r'".*/', '"', frame) for frame in frames] == [
+        'File "hello.py", line 1, in <module>',
+        'File "inner.py", line 2, in <module>',
+    ]
+    assert lines[-1] == "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)"
+
+
+def test_traceback_shows_every_frame_when_asked(run: Run) -> None:
+    text = "\n".join(said(run("serve", "hello", "--traceback", files=INNER)))
+    assert "json/decoder.py" in text
+    assert "gruvihttp/commands/loading.py" in text
+
+
+def test_causes_of_an_error_are_shown_as_short(run: Run) -> None:
+    hello = "import json\ntry:\n    json.loads('x')\nexcept ValueError as exc:\n    raise RuntimeError from exc\n"
+    text = "\n".join(said(run("serve", "hello", files={"hello.py": hello})))
+    assert "The above exception was the direct cause" in text
+    assert "json/decoder.py" not in text
+
+
+def test_error_in_what_is_installed_shows_where_it_was_called_from(run: Run) -> None:
+    lines = said(run("serve", "hello", files={"hello.py": "import flask\nflask.Flask(None)\n"}))
+    assert lines[0].endswith("(hello.py, line 2)")
+    assert not any("site-packages" in line for line in lines)
+
+
+def test_application_is_loaded_before_an_address_is_taken(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("serve", "xyzzy", "--bind", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert result.returncode == APPLICATION
+
+
+# arguments
+
+USAGES = {
+    "address-without-port": (["serve", "-b", "localhost"], "cannot listen on 'localhost': it has no port", "write .*"),
+    "address-with-high-port": (["serve", "-b", ":65536"], "cannot listen on ':65536': there is no port 65536", ".*"),
+    "no-number": (
+        ["serve", "--timeout-idle", "soon"],
+        "Invalid value for '--timeout-idle': 'soon' is not a number of seconds: .*",
+        "gruvihttp serve --help lists what there is",
+    ),
+    "negative-number": (
+        ["serve", "--limit-fields-count=-1"],
+        "Invalid value for '--limit-fields-count': '-1' is not a positive whole number: .*",
+        "gruvihttp serve --help lists what there is",
+    ),
+    "key-without-certificate": (
+        ["serve", "--tls-key", "hello.py"], "--tls-key needs a certificate", r"name its file: --tls-cert cert\.pem",
+    ),
+    "no-certificate": (
+        ["serve", "--tls-cert", "hello.py"], r"cannot use hello\.py: .*", "give them in PEM format, .*",
+    ),
+    "certificate-that-is-not-there": (
+        ["serve", "--tls-cert", "cert.pem"], r"Invalid value for '--tls-cert': File 'cert\.pem' does not exist\.", ".*",
+    ),
+    "no-url": (["get"], "Missing argument 'URL...'.", "gruvihttp get --help lists what there is"),
+    "url-without-scheme": (["get", "localhost:80/x"], "'localhost:80/x' has no scheme", "write http://localhost:80/x"),
+    "url-without-scheme-or-host": (["get", "//h/x"], "'//h/x' has no scheme", "write http://h/x"),
+    "misspelled-scheme": (
+        ["get", "htp://h/"], "'htp' in 'htp://h/' is no scheme for HTTP", r"did you mean http://h/\?",
+    ),
+    "other-scheme": (["get", "gopher://h/"], "'gopher' in 'gopher://h/' is no .*", "write http:// or https://"),
+    "url-without-host": (["get", "http:///x"], "'http:///x' is no URL", "a URL looks like http://localhost:8000/.*"),
+    "url-with-bad-port": (["get", "http://h:x/"], "'http://h:x/' is no URL", "a URL looks like .*"),
+    "url-with-blank": (
+        ["get", "http://h/a b"], "'http://h/a b' is no URL", "a blank in a URL is written %20: http://h/a%20b",
+    ),
+    "no-field": (["get", "-H", "x", "http://h/"], "'x' is no header field", "write -H 'Name: value'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "what", "advice"), USAGES.values(), ids=USAGES)
+def test_argument_that_is_wrong(run: Run, arguments: list[str], what: str, advice: str) -> None:
+    expect(run(*arguments, files={"hello.py": APP}), USAGE, what, advice)
+
+
+def test_key_of_another_certificate_is_named(run: Run, certificate: dict[str, str]) -> None:
+    result = run("serve", "--tls-cert", certificate["cert"], "--tls-key", certificate["other"])
+    expect(result, USAGE, "cannot use .*: the key belongs to another certificate", "give its own key")
+
+
+# addresses
+
+
+def test_port_in_use_names_who_uses_it(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("serve", "--bind", f"127.0.0.1:{port}")
+    holder = rf".* \(process {os.getpid()}\)" if Path("/proc/net/tcp").exists() else "another process"
+    another = 8000 if port == 65535 else port + 1
+    expect(
+        result, BIND,
+        rf"cannot listen on 127\.0\.0\.1:{port}: {holder} does",
+        rf"stop it, or choose another port: --bind 127\.0\.0\.1:{another}",
+    )  # fmt: skip
+
+
+def test_unix_socket_in_use_names_who_uses_it(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(path))
+        taken.listen()
+        result = run("serve", "--bind", f"unix:{path}")
+    expect(result, BIND, "cannot listen on unix:.*: .* does", "stop it, or choose another path")
+
+
+BINDS = {
+    "address-of-another-machine": (
+        "192.0.2.1:8000", "this machine has no such address", "use 127.0.0.1, or all that it has: --bind :8000",
+    ),
+    "host-without-address": ("nobody.invalid:0", ".*", "give an address of this machine, .*"),
+    "no-directory": ("unix:none/a.sock", "there is no such directory", "make it first: mkdir -p none"),
+    "file": ("unix:hello.py", "there is a file, and it is not a socket", "choose a path where nothing is"),
+    "long-path": (f"unix:{'x' * 200}", ".*path too long", "choose another path, .*"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("address", "what", "advice"), BINDS.values(), ids=BINDS)
+def test_address_that_cannot_be_listened_on(run: Run, address: str, what: str, advice: str) -> None:
+    result = run("serve", "--bind", address, files={"hello.py": APP})
+    expect(result, BIND, f"cannot listen on {re.escape(address)}: {what}", advice)
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [("127.0.0.1:80", "choose a port from 1024 on"), ("unix:/run/a.sock", "choose a directory that this user may")],
+    ids=["port", "path"],
+)
+def test_address_that_is_not_permitted(address: str, advice: str) -> None:
+    cause = PermissionError(13, "Permission denied")
+    exc = TransportError(13, "cannot listen: Permission denied")
+    exc.__cause__ = cause
+    mistake = refusal(parse_bind(address), exc)
+    assert (mistake.message, mistake.exit_code) == (f"cannot listen on {address}: Permission denied", BIND)
+    assert mistake.advice.startswith(advice)
+
+
+# the network
+
+
+def test_port_that_nobody_listens_on(run: Run) -> None:
+    with socket.socket() as bound:  # it refuses, and nobody else gets it
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        result = run("get", f"http://127.0.0.1:{port}/")
+    expect(result, NETWORK, f"nobody listens at 127.0.0.1:{port}", "start the server, or correct the port")
+
+
+def test_host_that_does_not_exist(run: Run) -> None:
+    result = run("get", "http://nobody.invalid/")
+    expect(result, NETWORK, "there is no host 'nobody.invalid': .*", "check its spelling")
+
+
+def answer_once(listening: socket.socket, answer: bytes) -> Thread:
+    """Accept one connection, read a little, send `answer` and close."""
+
+    def work() -> None:
+        with closing(listening.accept()[0]) as sock:
+            sock.settimeout(30)
+            sock.recv(65536)
+            sock.sendall(answer)
+
+    thread = Thread(target=work)
+    thread.start()
+    return thread
+
+
+ANSWERS = {
+    "not-http": (b"220 mail ESMTP\r\n\r\n", "does not answer with HTTP: .*", "is it a server for HTTP, without TLS.*"),
+    "nothing": (b"", ".*", "try again"),
+    "half-a-head": (b"HTTP/1.1 200 OK\r\nContent-", "the response ended before it was complete", "try again"),
+    "half-a-body": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "the response ended before it was complete", "try again",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "what", "advice"), ANSWERS.values(), ids=ANSWERS)
+def test_answer_that_is_none(run: Run, answer: bytes, what: str, advice: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = answer_once(listening, answer)
+        result = run("get", f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        thread.join(30)
+    expect(result, NETWORK, rf".*127\.0\.0\.1:\d+.*{what}", advice)
+
+
+def test_server_that_says_nothing(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        result = run("get", "--timeout", "100ms", url)
+    expect(result, NETWORK, rf"{re.escape(url)}: nothing came for 0\.1 seconds", r"wait longer: --timeout 0\.4")
+
+
+def test_tls_where_there_is_none(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = answer_once(listening, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        port = listening.getsockname()[1]
+        result = run("get", f"https://127.0.0.1:{port}/")
+        thread.join(30)
+    expect(result, NETWORK, f"127.0.0.1:{port} and we cannot agree on TLS: .*", f".*http://127.0.0.1:{port}")
+
+
+def test_certificate_that_nobody_vouches_for(run: Run, certificate: dict[str, str]) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate["cert"], certificate["key"])
+
+    def shake_hands(listening: socket.socket) -> None:
+        with closing(listening.accept()[0]) as sock:
+            sock.settimeout(30)
+            try:
+                context.wrap_socket(sock, server_side=True)
+            except ssl.SSLError:
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = Thread(target=shake_hands, args=[listening])
+        thread.start()
+        result = run("get", f"https://127.0.0.1:{listening.getsockname()[1]}/")
+        thread.join(30)
+    expect(result, NETWORK, "the certificate of .* is not accepted: .*", "name whom to trust, SSL_CERT_FILE.*--insecure")
+
+
+def test_file_that_cannot_be_written(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = answer_once(listening, b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+        result = run("get", "-o", "none/file", f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        thread.join(30)
+    expect(result, USAGE, "cannot write none/file: No such file or directory", "name another file with -o")
