@@ -27,10 +27,8 @@ def content_of(body: Any, charset: str) -> BytesLike | None:  # Any: a body of a
     """
     if isinstance(body, str):
         return _encode(body, charset) if body else b""
-    if isinstance(body, (bytes, bytearray)):
-        return body
-    if isinstance(body, memoryview):
-        return body.cast("B") if body.c_contiguous else body.tobytes()
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return _flat(body)
     if body is not None:
         _check_kind(body)
     return None
@@ -56,11 +54,10 @@ class PieceEncoder:
 
     def __call__(self, piece: Any) -> BytesLike:  # Any: whatever the user's body yields
         """The bytes of a piece. TypeError if it is neither bytes-like nor str, UnicodeEncodeError, ValueError."""
+        if isinstance(piece, (bytes, bytearray, memoryview)):
+            return _flat(piece)
         if not isinstance(piece, str):
-            content = content_of(piece, "") if isinstance(piece, (bytes, bytearray, memoryview)) else None
-            if content is None:
-                raise TypeError(f"a piece of a body must be bytes or str, not {type(piece).__name__}")
-            return content
+            raise TypeError(f"a piece of a body must be bytes or str, not {type(piece).__name__}")
         if self._encoder is None:
             try:
                 self._encoder = codecs.getincrementalencoder(self._charset)()
@@ -71,6 +68,13 @@ class PieceEncoder:
     def finish(self) -> bytes:
         """What the charset wants at the end."""
         return b"" if self._encoder is None else self._encoder.encode("", True)
+
+
+def _flat(content: BytesLike) -> BytesLike:
+    """`content`, with a length that counts bytes."""
+    if isinstance(content, memoryview):
+        return content.cast("B") if content.c_contiguous else content.tobytes()
+    return content
 
 
 def _encode(text: str, charset: str) -> bytes:

@@ -179,7 +179,7 @@ class HttpProtocol(MessageProtocol):
         return HttpResponse(self.connection.collect(timeout))
 
     def flush(self) -> None:
-        """Send the requests that wait to leave together. Quiet if the connection is lost, and does not wait for long."""
+        """Send the requests that wait to leave together. Quiet if the connection is lost; never waits for long."""
         if self._client is not None:
             self._client.flush_at_end()
 
@@ -187,15 +187,17 @@ class HttpProtocol(MessageProtocol):
     def connection(self) -> ClientConnection:
         """The client's driver. Raises HttpError when there is none."""
         if self._client is None:
-            raise HttpError("not connected" if not self._server_side else "a server sends no requests")
+            raise self._no_client()
         return self._client
 
     def compose(self, method: str, url: str, headers: Any, body: Any) -> ComposedRequest:
         """A request in bytes, as it would be sent on this connection."""
         if self._composer is None:
-            self.connection  # noqa: B018  # raises
-            raise AssertionError("unreachable")
+            raise self._no_client()
         return self._composer(method, url, headers, body)
+
+    def _no_client(self) -> HttpError:
+        return HttpError("a server sends no requests" if self._server_side else "not connected")
 
     def _inform(self, exchange: Http1ClientExchange, response: InformationalResponse) -> None:
         if self.on_informational is not None:

@@ -11,7 +11,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _TLS_SCHEMES = frozenset(("https", "wss"))
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+)://")  # RFC 3986 §3.1
-_REST = re.compile(r"([^/?#]*+)([^?#]*+)(?:\?([^#]*+))?+(?:#(.*+))?+")  # RFC 3986 appendix B, from the authority on
+_REST = re.compile(r"([^/?#]*+)([^?#]*+)(?:\?([^#]*+))?+(?:#(.*+))?+", re.DOTALL)  # RFC 3986 appendix B
 # RFC 3986 §3.2; RFC 6874 for the zone of an address
 _AUTHORITY = re.compile(r"(?:([^/?#]*)@)?(\[[0-9A-Fa-f:.]++(?:%[^\]]++)?\]|[^\[\]@:]++)(?::([0-9]{0,5}))?")
 # blanks and control characters; what is not ASCII is for the resolver to judge
@@ -65,7 +65,7 @@ def parse_url(url: str, default_scheme: str = "http", is_connect: bool = False) 
     if url == "*":
         return ParsedUrl("", "", "*", "", "", "", "")
     if url[0] == "/":
-        path, query, fragment = _match("/" + url)  # the slash in front is an empty authority's end
+        _, path, query, fragment = _split("/" + url)  # the slash in front ends an authority that is empty
         return ParsedUrl("", "", path[1:], query, fragment, "", "")
     match = _SCHEME.match(url)
     scheme, rest = (match[1].lower(), url[match.end() :]) if match else (default_scheme, url)
@@ -73,10 +73,7 @@ def parse_url(url: str, default_scheme: str = "http", is_connect: bool = False) 
 
 
 def _parse_absolute(scheme: str, rest: str, url: str) -> ParsedUrl:
-    parts = _REST.fullmatch(rest)
-    if parts is None:
-        raise _invalid(url)
-    authority, path, query, fragment = parts.groups("")
+    authority, path, query, fragment = _split(rest)
     if authority.endswith(":") and path.startswith("//"):  # a scheme that is none
         raise _invalid(url)
     userinfo, host, port = _parse_authority(authority, url)
@@ -98,12 +95,11 @@ def _parse_authority(authority: str, url: str) -> tuple[str, str, str]:
     return userinfo, host.strip("[]"), port
 
 
-def _match(url: str) -> tuple[str, str, str]:
-    parts = _REST.fullmatch(url)
-    if parts is None:
-        raise _invalid(url)
-    _, path, query, fragment = parts.groups("")
-    return path, query, fragment
+def _split(rest: str) -> tuple[str, ...]:
+    """Authority, path, query and fragment."""
+    parts = _REST.fullmatch(rest)
+    assert parts is not None  # every text matches
+    return parts.groups("")
 
 
 def _invalid(url: str) -> ValueError:

@@ -276,8 +276,8 @@ class ClientConnection(DueResponses):
         if exchange.failure is not None:
             raise fresh(exchange.failure)
         if exchange.upload is OPEN:
-            if exchange.response is None and self._refusal is not None:
-                raise fresh(self._refusal)
+            if exchange.response is None and self._loss is not None:
+                raise fresh(self._loss)
             exchange.upload = STOPPED
 
     def _send_out(self, buffers: Sequence[BytesLike]) -> bool:
@@ -316,8 +316,12 @@ class ClientConnection(DueResponses):
             self._channel.shutdown_write()
 
     def _close_if_done(self) -> None:
-        if not self._awaiting and self._writing is None:
-            self._channel.abort() if self._channel.broken else self._channel.close()
+        if self._awaiting or self._writing is not None:
+            return
+        if self._channel.broken:
+            self._channel.abort()
+        else:
+            self._channel.close()
 
     # may there be a request?
 

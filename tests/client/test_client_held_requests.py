@@ -126,20 +126,39 @@ def test_held_requests_leave_while_a_body_is_read(ends: Ends) -> None:
     going_on.get(timeout=10)
 
 
-def test_request_that_leaves_on_a_connection_that_became_idle_sees_whether_it_is(ends: Ends) -> None:
-    """The second request is held; meanwhile the first is answered, and something else comes behind."""
+@pytest.mark.parametrize("way", ["getresponse", "hub", "large request"])
+def test_held_request_does_not_leave_when_something_came_that_nobody_asked_for(ends: Ends, way: str) -> None:
+    """The first is answered while the second is held, and then something comes that it could be taken for."""
     ends.client.request("GET", "/0")
     second = ends.client.request("GET", "/1")
     ends.peer.send(content(b"x"))
-    assert ends.client.connection._held  # nothing has waited yet
-    ends.channel.sends.clear()
+    ends.client.connection._look()
     ends.peer.send(content(b"poison"))
+    ends.channel.sends.clear()
+    assert ends.client.getresponse().read() == b"x"
+    if way == "hub":
+        gevent.sleep(0)
+    elif way == "large request":
+        with pytest.raises(HttpError, match="not asked for"):
+            ends.client.request("POST", "/2", body=b"x" * 70_000)
     with pytest.raises(HttpError, match="not asked for") as caught:
-        ends.client.connection._look()
-        assert ends.client.getresponse().read() == b"x"
         ends.client.getresponse()
     assert caught.value.unanswered == [second]
     assert ends.sends == []
+
+
+def test_response_and_more_behind_it_fail_what_is_held(ends: Ends) -> None:
+    ends.client.request("GET", "/0")
+    second = ends.client.request("GET", "/1")
+    ends.peer.send(content(b"x") + content(b"poison"))
+    ends.client.connection._look()
+    ends.channel.sends.clear()
+    assert ends.client.getresponse().read() == b"x"
+    with pytest.raises(HttpError, match="not asked for") as caught:
+        ends.client.getresponse()
+    assert caught.value.unanswered == [second]
+    assert ends.sends == []
+    assert "refused" in repr(ends.client.connection)
 
 
 def test_close_sends_what_is_held(serve: Any) -> None:

@@ -314,6 +314,21 @@ def test_idle_connection_that_says_something_is_dead(connect: Any, said: bytes, 
     assert not client.connected
 
 
+def test_reset_of_an_idle_connection_is_told_with_the_next_request(connect: Any) -> None:
+    gone = Event()
+
+    def script(peer: RawPeer) -> None:
+        peer.reset()
+        gone.set()
+
+    client = connect(script)
+    assert gone.wait(10)
+    with pytest.raises(HttpError, match="reset") as caught:
+        client.request("GET", "/")
+    assert caught.value.retryable
+    assert isinstance(caught.value.__cause__, TransportError)
+
+
 def test_bytes_before_the_first_request_kill_the_connection(connect: Any) -> None:
     greeted = Event()
 

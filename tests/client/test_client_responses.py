@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -584,6 +585,23 @@ def test_close_of_a_response_gives_up_a_long_rest(connect: Any) -> None:
     with pytest.raises(HttpError):
         response.read()
     assert not client.connected
+
+
+def test_close_of_a_response_gives_up_a_rest_that_does_not_come(
+    connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(peer: RawPeer) -> None:
+        peer.read_until()
+        peer.send(content(b"x" * 10)[:-1])
+        peer.read_to_end()
+
+    client = connect(script)
+    timeouts = client.protocol.connection._timeouts
+    monkeypatch.setattr(client.protocol.connection, "_timeouts", replace(timeouts, drain=0.02))
+    client.request("GET", "/")
+    client.getresponse().close()
+    with pytest.raises(HttpError, match="closed before its end"):
+        client.request("GET", "/")
 
 
 def test_collecting_garbage_of_a_text_stream_does_not_touch_the_connection(connect: Any) -> None:

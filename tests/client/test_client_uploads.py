@@ -15,7 +15,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gruvihttp import HttpClient, HttpError, Timeout, TransportError
+from gruvihttp import HttpClient, HttpError, HttpRequest, Timeout, TransportError
 from gruvihttp.testing import RawPeer, ScriptedPeer
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -410,3 +410,54 @@ def test_answers_are_taken_while_an_upload_waits_for_its_next_piece(serve: Any, 
     client.request("POST", "/", body=body())
     assert client.getresponse().read() == b"a" * 200 * KIB
     assert client.getresponse().read() == b"b"
+
+
+def test_full_backlog_stops_receiving(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that sends without end and reads nothing gets no further than the bound."""
+    monkeypatch.setattr("gruvihttp.exchanges.http1_due._BACKLOG_FILE_BYTES", MIB)
+
+    def script(peer: RawPeer) -> None:
+        peer.read_until()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
+        while True:
+            peer.send(b"x" * MIB)
+            sent.append(MIB)
+
+    sent: list[int] = []
+    client = connect(script, timeout=0.2)
+    client.request("GET", "/")
+    client.request("GET", "/")
+    with pytest.raises(Timeout) as caught:
+        client.request("POST", "/", body=b"x" * 64 * MIB)
+    assert caught.value.phase == "write"
+    assert sum(sent) < 24 * MIB  # the system's buffers among it
+
+
+def test_writing_by_hand_after_a_failure_says_what_has_happened(connect: Any) -> None:
+    client = connect(RawPeer.reset)
+    request = client.request("POST", "/", body=None)
+    with pytest.raises((TransportError, HttpError)):
+        client.getresponse()
+    for act in (lambda: request.write(b"x"), request.end_request):
+        with pytest.raises((TransportError, HttpError)) as caught:
+            act()
+        assert caught.value.unanswered == [request]
+
+
+def test_request_that_cannot_be_started_can_be_started_elsewhere(connect: Any) -> None:
+    client = connect(lambda peer: gevent.sleep(60), timeout=0.1)
+    with pytest.raises(Timeout):
+        client.request("POST", "/", body=b"x" * 64 * MIB)
+    request = HttpRequest(client.transport, client.protocol)
+    with pytest.raises(HttpError):
+        request.start_request("GET", "/")
+    with pytest.raises(RuntimeError, match="not started"):
+        request.end_request()
+
+
+def test_head_of_a_request_by_hand_that_is_stuck_times_out(connect: Any) -> None:
+    client = connect(lambda peer: gevent.sleep(60), timeout=0.1)
+    with pytest.raises(Timeout):
+        client.request("POST", "/", [("X", "y" * 64 * MIB)], None)
+    with pytest.raises(RuntimeError):
+        client.getresponse()
