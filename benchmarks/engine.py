@@ -96,6 +96,23 @@ def _exchange_batch(h11: ModuleType, head: bytes) -> Batch:
     return batch
 
 
+def _reader_batch(wire: ModuleType, task: Task) -> Batch:
+    """What our server drives: events as above, from the reading half alone, which reads all of a connection."""
+    reader = wire.RequestReader()
+    head, need_data = task.head, wire.NEED_DATA
+
+    def batch() -> float:
+        start = time.process_time()
+        for _ in range(_BATCH):
+            reader.receive_data(head)
+            if reader.next_event() is need_data:
+                raise AssertionError("the head is whole")
+            reader.next_event()
+        return time.process_time() - start
+
+    return batch
+
+
 class _Collector:
     """The callbacks that httptools needs for what the others put into their events."""
 
@@ -137,6 +154,7 @@ ENGINES = {
     engine.name: engine
     for engine in (
         Engine("gruvihttp", "gruvihttp.sansio:Connection", _event_batch),
+        Engine("gruvihttp-reader", "gruvihttp.sansio.wire:RequestReader", _reader_batch, can_write=False),
         Engine("h11", "h11:Connection", _event_batch),
         Engine("httptools", "httptools:HttpRequestParser", _httptools_batch, can_write=False),
     )

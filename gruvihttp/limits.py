@@ -7,6 +7,7 @@ documentation are made from these declarations. Where they are enforced is not k
 from __future__ import annotations
 
 from dataclasses import Field, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 __all__ = ["Limits", "Timeouts"]
@@ -41,6 +42,11 @@ class Limits:
     def __post_init__(self) -> None:
         for item in fields(self):
             _check(item, getattr(self, item.name), whole=True)
+
+    @cached_property
+    def small_head_bytes(self) -> int:
+        """A head of no more than that exceeds neither of the limits in bytes."""
+        return min(self.request_line_bytes, self.fields_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)

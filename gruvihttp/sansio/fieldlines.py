@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gruvihttp.sansio.headers import REPEATED, Field, Headers, parsed_headers
 
-__all__ = ["headers_of_lines"]
+__all__ = ["field_of_line", "headers_of_lines"]
 
 class _Known(dict[bytes, Field]):
     """Line -> field."""
@@ -27,10 +27,10 @@ class _Known(dict[bytes, Field]):
         return field
 
 
-_field_of = _Known().__getitem__
+field_of_line = _Known().__getitem__
 
 
 def headers_of_lines(section: bytes) -> Headers:
     """The fields of a section's lines. There is no CR and no LF in it but at their ends."""
     # map, for this is half of reading a head: no bytecode for each line
-    return parsed_headers(section, list(map(_field_of, section.splitlines())))
+    return parsed_headers(section, list(map(field_of_line, section.splitlines())))

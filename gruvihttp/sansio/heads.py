@@ -25,8 +25,8 @@ from gruvihttp.sansio import grammar
 from gruvihttp.sansio.authority import names_host, names_host_and_port
 from gruvihttp.sansio.buffer import Buffer
 from gruvihttp.sansio.events import Request, parsed_request, parsed_response
-from gruvihttp.sansio.fieldlines import headers_of_lines
-from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers
+from gruvihttp.sansio.fieldlines import field_of_line, headers_of_lines
+from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers, parsed_headers
 
 __all__ = ["read_request", "read_response", "read_trailers", "write_request", "write_response", "write_trailers"]
 
@@ -49,7 +49,7 @@ def read_request(buffer: Buffer, limits: Limits, *, strict: bool) -> Request | N
     match = _match_request(buffer.data, start) if buffer.searched <= start else None
     if match is not None:
         end = match.end()
-        if end - start > limits.request_line_bytes or end - start > limits.fields_bytes:
+        if end - start > limits.small_head_bytes:
             _check_sizes(buffer.data, start, end, limits)
     else:
         end = _end_of_head(buffer, limits)
@@ -62,15 +62,15 @@ def read_request(buffer: Buffer, limits: Limits, *, strict: bool) -> Request | N
         if match is None:
             raise explain_request(head, strict=strict)
     method, target, version, section = match.groups()
-    headers = headers_of_lines(section)
+    fields = list(map(field_of_line, section.splitlines()))  # as `headers_of_lines` does it, without the call
     if version != b"1.1":
         _check_version(version)
     if target[0] != 0x2F or b"#" in target or method == b"CONNECT":
         _check_target(method, target)
-    if len(headers.fields) > limits.fields_count:
+    if len(fields) > limits.fields_count:
         raise FieldsTooLarge(f"more than {limits.fields_count} fields")
     buffer.start = buffer.searched = end
-    return parsed_request(method, headers, target, version)
+    return parsed_request(method, parsed_headers(section, fields), target, version)
 
 
 def read_response(buffer: Buffer, limits: Limits) -> Any:
@@ -173,7 +173,7 @@ def _match_at_once(pattern: re.Pattern[bytes], buffer: Buffer, limits: Limits) -
     match = pattern.match(buffer.data, start)
     if match is not None:
         end = match.end()
-        if end - start > limits.request_line_bytes or end - start > limits.fields_bytes:
+        if end - start > limits.small_head_bytes:
             _check_sizes(buffer.data, start, end, limits)
     return match
 
