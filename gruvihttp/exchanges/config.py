@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.workers import Workers
 from gruvihttp.limits import Limits, Timeouts
 
@@ -12,8 +15,14 @@ __all__ = ["ServerConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """Limits, timeouts and the greenlets that run the exchanges of a server."""
+    """Limits, timeouts and the greenlets that run the exchanges of a server, and what they report.
+
+    `on_refusal(connection, status)` is called for each request that cannot be handed to the handler; `status` is None
+    if it was not answered either. It must not raise.
+    """
 
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     workers: Workers | None = None  # None: those of the hub
+    tally: Tally = field(default_factory=Tally)
+    on_refusal: Callable[[Any, int | None], object] | None = None  # Any: the connection of any HTTP version

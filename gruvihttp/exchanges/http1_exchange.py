@@ -7,6 +7,7 @@ holds head and first content until then. What is on the connection before and af
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,9 +20,19 @@ from gruvihttp.sansio.events import Request
 from gruvihttp.sansio.framing import CHUNKED, NONE, UNTIL_CLOSE, Framing, Plan, has_no_content, length
 from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers
 
-__all__ = ["CLOSE", "HELD_BYTES", "Http1ServerExchange", "head_bytes"]
+__all__ = ["CLOSE", "COMPLETE", "HELD_BYTES", "Ending", "Http1ServerExchange", "head_bytes"]
 
 HELD_BYTES = 65536  # output that is held at most; larger pieces would gain nothing from being joined
+
+
+class Ending(Enum):
+    """How a response was ended by the handler."""
+
+    COMPLETE = "complete"
+    BROKEN_OFF = "broken off"  # in the middle, so that the peer sees it
+
+
+COMPLETE, BROKEN_OFF = Ending  # by these names, since looking a member up in its class is slow
 
 
 class Carrier(Protocol):
@@ -46,11 +57,13 @@ class Http1ServerExchange:
     """One request on an HTTP/1 connection, and its responses. See `gruvihttp.exchanges.base.ServerExchange`."""
 
     # What a usual exchange never changes stands here once, instead of being set for each.
-    finished = False
+    ending: Ending | None = None  # None until the response is over
     content_ended = False
     received_bytes = 0  # of the request's content
+    sent_bytes = 0  # of the response's content, without what frames it
+    notes: Any = None  # the handler's own
+    head: ResponseHead | None = None  # of the final response, as far as it was given
     failure: BaseException | None = None  # what reading or sending has raised: the peer's fault, not the handler's
-    _head: ResponseHead | None = None
     _encoder: Encoder | None = None  # None until the head has left
     _pieces_bytes = 0
     _nothing = StreamReader.complete()  # it holds nothing, so one serves all, until somebody closes it
@@ -64,6 +77,16 @@ class Http1ServerExchange:
         self.response_trailers: list[tuple[str, str]] = []  # the handler's, sent at the end if that is possible
         self.plan = plan
         self._pieces: list[bytes] = []  # content that waits for the head to leave
+
+    @property
+    def finished(self) -> bool:
+        """Whether the response is over, complete or not."""
+        return self.ending is not None
+
+    @property
+    def status(self) -> int | None:
+        """The status of the final response; None until its head has left."""
+        return self.head.status if self.head is not None and self._encoder is not None else None
 
     @property
     def head_sent(self) -> bool:
@@ -112,14 +135,14 @@ class Http1ServerExchange:
         if self._pieces:
             self._pieces = []
             self._pieces_bytes = 0
-        self._head = head
+        self.head = head
 
     def send_data(self, data: bytes) -> bool:
         """Send a piece of content; empty is nothing. False when no more is of use, since the response has no content.
 
         Raises LocalProtocolError if it is more than was announced, or if the response is finished.
         """
-        if self.finished:
+        if self.ending is not None:
             raise LocalProtocolError("the response is finished")
         if not data:
             return True
@@ -131,7 +154,7 @@ class Http1ServerExchange:
                 return True
             self._commit(complete=False)
         else:
-            self.connection.hold(*self._encoder.data(data))
+            self._hold_content(self._encoder, data)
         if self.connection.held_bytes < HELD_BYTES:
             self.connection.flush_soon()
         else:
@@ -152,26 +175,27 @@ class Http1ServerExchange:
                 self._pieces_bytes += len(content)
             self._commit(complete=not self.response_trailers or self.request.http_version == b"1.0")
         elif content:
-            self.connection.hold(*self._encoder.data(content))
+            self._hold_content(self._encoder, content)
         assert self._encoder is not None
         end = self._encoder.end(trailers if self._encoder is _CHUNKED_ENCODER else _NO_TRAILERS)
         if end:
             self.connection.hold(end)
-        self.finished = True
+        self.ending = COMPLETE
 
     def _finished_at_once(self, content: bytes) -> bool:
         """The usual response is whole when its head is made: then head and content are one buffer, and no encoder."""
-        head = self._head
+        head = self.head
         request = self.request
+        content_bytes = len(content)
         if (
             head is None
-            or (head.content_length is not None and head.content_length != len(content))
+            or (head.content_length is not None and head.content_length != content_bytes)
             or request.method in _UNUSUAL_METHODS
             or request.http_version != b"1.1"
             or head.status in _CONTENTLESS
             or self._pieces
             or self.response_trailers
-            or len(content) >= HELD_BYTES  # not to be copied
+            or content_bytes >= HELD_BYTES  # not to be copied
         ):
             return False
         connection = self.connection
@@ -180,10 +204,11 @@ class Http1ServerExchange:
             self.persists = False
             option = CLOSE
         self._encoder = _SILENT_ENCODER
-        self.finished = True
+        self.ending = COMPLETE
+        self.sent_bytes = content_bytes
         connection.hold_whole(
             b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b%b\r\n%b"
-            % (head.status, head.reason, head.lines, len(content), common_lines.of(head), option, content)
+            % (head.status, head.reason, head.lines, content_bytes, common_lines.of(head), option, content)
         )
         return True
 
@@ -199,7 +224,7 @@ class Http1ServerExchange:
         if self._encoder is _UNTIL_CLOSE_ENCODER:  # the end of the connection would be the end of the content
             self.abort()
         self.persists = False
-        self.finished = True
+        self.ending = BROKEN_OFF
 
     def abort(self) -> None:
         """Cut the connection at once, and drop what has not left."""
@@ -212,7 +237,7 @@ class Http1ServerExchange:
 
     def _commit(self, *, complete: bool) -> None:
         """Decide the framing and hand the head and the content so far to the connection."""
-        head = self._head
+        head = self.head
         if head is None:
             raise LocalProtocolError("content without a head")
         pieces_bytes = self._pieces_bytes
@@ -252,7 +277,14 @@ class Http1ServerExchange:
             buffers += encoder.data(piece)
         self._encoder = encoder
         self._pieces = []
+        if encoder is not _SILENT_ENCODER:
+            self.sent_bytes = self._pieces_bytes
         connection.hold(*buffers)
+
+    def _hold_content(self, encoder: Encoder, content: bytes) -> None:
+        self.connection.hold(*encoder.data(content))
+        if encoder is not _SILENT_ENCODER:
+            self.sent_bytes += len(content)
 
     def _content_is_bounded(self) -> bool:
         """Is what the application may leave unread so little that it can be dropped? (RFC 9112 §9.3)"""

@@ -31,7 +31,7 @@ from gruvihttp.errors import (
     TransportError,
 )
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http1_exchange import CLOSE, HELD_BYTES, Http1ServerExchange, head_bytes
+from gruvihttp.exchanges.http1_exchange import CLOSE, COMPLETE, HELD_BYTES, Http1ServerExchange, head_bytes
 from gruvihttp.exchanges.response import plain_error
 from gruvihttp.exchanges.workers import Workers, renew_context
 from gruvihttp.net.channel import Channel
@@ -81,6 +81,8 @@ class ServerConnection:
         "_reader",
         "_sending",
         "_stall",
+        "_statuses",
+        "_tally",
         "may_persist",
         "_workers",
         "channel",
@@ -110,6 +112,8 @@ class ServerConnection:
         self._parked = False
         self._sending = False
         self._stall = config.timeouts.write
+        self._tally = config.tally
+        self._statuses = config.tally.statuses
         self.may_persist = True  # whether the server wants to go on with this connection
         self._workers = config.workers or Workers.of_hub()
 
@@ -147,6 +151,7 @@ class ServerConnection:
             data = self.channel.try_receive()
             if data is None:
                 return
+            self._tally.received_bytes += len(data)
             reader = self._reader
             reader.receive_data(data)
             event = reader.next_event()
@@ -201,19 +206,23 @@ class ServerConnection:
                 if request is not None:
                     renew_context()  # the job goes on, the exchange does not
         except (TransportError, Timeout):  # the peer has gone, or reads nothing: there is nobody to tell
-            self.abort()
+            self._abandon()
         except BaseException:
-            self.abort()
+            self._abandon()
             raise
+
+    def _abandon(self) -> None:
+        if self.current is not None:  # else the exchange was over
+            self._tally.aborted += 1
+        self.abort()
 
     def _after(self, exchange: Http1ServerExchange) -> Request | None:
         """Bring the connection to where the next request can begin, and return that if it has come already."""
         self.current = None
-        if self.phase is CLOSED:
+        if exchange.ending is not COMPLETE or self.phase is CLOSED:
+            self._after_failure(exchange)
             return None
-        if not exchange.finished:
-            self.abort()
-            return None
+        self._statuses[exchange.head.status] += 1  # type: ignore[union-attr]  # complete, so there is one
         if exchange.plan.framing is NONE:
             self._reader.next_event()  # the end of the request
         elif not exchange.content_ended and not (exchange.persists and self._drained(exchange)):
@@ -230,6 +239,14 @@ class ServerConnection:
         else:
             self._finish()
         return None
+
+    def _after_failure(self, exchange: Http1ServerExchange) -> None:
+        """The response is not complete. End the connection, politely if the peer can see that all the same."""
+        self._tally.aborted += 1
+        if exchange.finished and self.phase is not CLOSED:
+            self._finish()
+        else:
+            self.abort()
 
     def _next_request(self) -> Request | None:
         """There is more input already: the next request, if it is there as a whole."""
@@ -270,7 +287,7 @@ class ServerConnection:
                 self.flush()  # the peer may wait for the answer before it goes on
                 if deadline is None and self._config.timeouts.drain is not None:
                     deadline = monotonic() + self._config.timeouts.drain
-                reader.receive_data(self.channel.receive(deadline, "drain"))
+                self._receive(deadline, "drain")
         except (RemoteProtocolError, Timeout):
             return False
 
@@ -283,6 +300,13 @@ class ServerConnection:
 
     def _answer_and_close(self, status: int | None) -> None:
         """Say that and nothing more; None says nothing. What is held goes first."""
+        if status is None:
+            self._tally.aborted += 1
+        else:
+            self._tally.refused += 1
+            self._statuses[status] += 1
+        if self._config.on_refusal is not None:
+            self._config.on_refusal(self, status)
         try:
             if status is not None:
                 head, content = plain_error(status)
@@ -290,6 +314,12 @@ class ServerConnection:
             self._finish()
         except (TransportError, Timeout):
             self.abort()
+
+    def _receive(self, deadline: float | None, phase: str) -> None:
+        """Wait for more of the request's content."""
+        data = self.channel.receive(deadline, phase)
+        self._tally.received_bytes += len(data)
+        self._reader.receive_data(data)
 
     # output
 
@@ -311,6 +341,7 @@ class ServerConnection:
             return
         output = held[0] if len(held) == 1 else held.copy()
         held.clear()
+        self._tally.sent_bytes += self.held_bytes
         self.held_bytes = 0
         self._sending = True
         try:
@@ -341,6 +372,7 @@ class ServerConnection:
             rest = self.channel.try_send(output)
         except TransportError:  # the worker will find out
             return
+        self._tally.sent_bytes += len(output) - len(rest)
         self._held = [rest] if len(rest) else []
         self.held_bytes = len(rest)
         if self._held:  # the worker may wait for long
@@ -410,7 +442,7 @@ class ServerConnection:
                     exchange.send_continue()
                 timeout = self._config.timeouts.content
                 deadline = None if timeout is None else monotonic() + timeout
-                self._reader.receive_data(self.channel.receive(deadline, "content"))
+                self._receive(deadline, "content")
         except BaseException as exc:
             exchange.persists = False
             exchange.failure = exc

@@ -19,6 +19,7 @@ from gruvihttp.sansio.events import (
     END_OF_MESSAGE,
     EndOfMessage,
     InformationalResponse,
+    Request,
 )
 from gruvihttp.sansio.framing import NONE, PLAIN, Framing, Plan, of_request, of_response
 from gruvihttp.sansio.headers import Headers
@@ -89,16 +90,18 @@ class MessageReader:
 class RequestReader(MessageReader):
     """Requests, one after another: Request, Data ..., EndOfMessage, Request, ...
 
-    `plan` is the plan of the latest request. `strict` is a server's policy: it refuses obs-fold, control characters
-    in values and a repeated Content-Length, and ignores a few empty lines before a request (RFC 9112 §2.2).
+    `plan` is the plan of the latest request; `refused` is a request whose head was understood, but not accepted, if
+    there was one. `strict` is a server's policy: it refuses obs-fold, control characters in values and a repeated
+    Content-Length, and ignores a few empty lines before a request (RFC 9112 §2.2).
     """
 
-    __slots__ = ("_empty_lines", "_strict")
+    __slots__ = ("_empty_lines", "_strict", "refused")
 
     def __init__(self, limits: Limits | None = None, *, strict: bool = True) -> None:
         super().__init__(limits)
         self._strict = strict
         self._empty_lines = 0
+        self.refused: Request | None = None
 
     def _next_head(self) -> Any:
         buffer = self.buffer
@@ -110,7 +113,11 @@ class RequestReader(MessageReader):
         if request is None:
             return self._no_head()
         self._empty_lines = 0
-        self.plan = plan = of_request(request, self._limits.content_bytes, strict=self._strict)
+        try:
+            self.plan = plan = of_request(request, self._limits.content_bytes, strict=self._strict)
+        except RemoteProtocolError:
+            self.refused = request
+            raise
         if plan is PLAIN:
             self._decoder = NO_CONTENT
             return request
