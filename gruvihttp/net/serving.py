@@ -6,8 +6,12 @@ greenlet, so that nobody waits for a peer that is slow with it.
 
 from __future__ import annotations
 
+import signal
 import ssl as ssl_module
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import gevent
@@ -218,11 +222,12 @@ class Server(Endpoint):
             raise RuntimeError("nothing to serve: call listen() first")
 
     def run(self) -> None:
-        """Serve until ``close`` is called or ^C comes; then close."""
+        """Serve until ``close`` is called or ^C comes; then close politely. A second ^C does not wait for that."""
         self.start()
         try:
-            self._closed.wait()
-        except KeyboardInterrupt:
+            with _interrupted_by(self._closed.set):
+                self._closed.wait()
+        except KeyboardInterrupt:  # somebody else's handler has raised it
             pass
         finally:
             self.close()
@@ -267,3 +272,29 @@ class Server(Endpoint):
     def __repr__(self) -> str:
         where = ", ".join(map(format_address, self.addresses)) or "not listening"
         return f"<{type(self).__name__} {where}, {len(self._connections)} connections>"
+
+
+@contextmanager
+def _interrupted_by(action: Callable[[], object]) -> Iterator[None]:
+    """While entered, the first ^C calls `action` in the hub.
+
+    Python's own handler raises KeyboardInterrupt in whatever greenlet is at work, and so cuts what that one does. Who
+    has another handler keeps it.
+    """
+    loop = get_hub().loop
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        loop.run_callback_threadsafe(action)
+
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    try:
+        if ours:
+            signal.signal(signal.SIGINT, interrupt)
+    except ValueError:  # not the main thread, which is the only one that signals reach
+        ours = False
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
