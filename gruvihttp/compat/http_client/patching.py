@@ -50,13 +50,18 @@ def patch() -> Undo:
         if isinstance(module, ModuleType) and not _is_ours(module.__name__):
             _rebind(module, changes)
     for theirs, ours in _OURS.items():
-        for derived in theirs.__subclasses__():
+        subclasses: list[type] = theirs.__subclasses__()
+        for derived in subclasses:
             if not _is_ours(derived.__module__):
                 bases = tuple(ours if base is theirs else base for base in derived.__bases__)
                 changes.set(derived, "__bases__", bases)
     for module_name, name, value in _SOCKETS:
         if hasattr(sys.modules.get(module_name), name):
             changes.set(sys.modules[module_name], name, value)
+    urllib3_tls = sys.modules.get("urllib3.util.ssl_")
+    wrap = getattr(urllib3_tls, "_ssl_wrap_socket_impl", None)
+    if callable(wrap) and not isinstance(wrap, _WrapTls):
+        changes.set(urllib3_tls, "_ssl_wrap_socket_impl", _WrapTls(wrap))
     return changes.undo
 
 
@@ -127,25 +132,22 @@ def _with_its_own_name(function: Any) -> Any:  # Any: a function, which mypy kno
     return made
 
 
-def _wrap_tls_for_urllib3(sock: Any, context: Any, tls_in_tls: bool, server_hostname: str | None = None) -> Any:
-    if tls_in_tls:
-        return _urllib3_wrap(sock, context, tls_in_tls, server_hostname)
-    return wrap_tls(sock, context, server_hostname)
+class _WrapTls:
+    """urllib3's function that puts TLS on a socket, with ours for the usual case."""
 
+    def __init__(self, theirs: Callable[..., Any]) -> None:
+        self._theirs = theirs
 
-def _urllib3_wrap(*args: Any) -> Any:
-    from urllib3.util.ssltransport import SSLTransport
-
-    sock, context, _, server_hostname = args
-    SSLTransport._validate_ssl_context_for_tls_in_tls(context)
-    return SSLTransport(sock, context, server_hostname)
+    def __call__(self, sock: Any, context: Any, tls_in_tls: bool, server_hostname: str | None = None) -> Any:
+        if tls_in_tls:
+            return self._theirs(sock, context, tls_in_tls, server_hostname)
+        return wrap_tls(sock, context, server_hostname)
 
 
 # Libraries that open and wait for sockets of their own: module, name there, what it becomes.
 _SOCKETS: tuple[tuple[str, str, object], ...] = (
     ("urllib3.util.connection", "socket", gevent_socket),
     ("urllib3.util.wait", "select", gevent_select),
-    ("urllib3.util.ssl_", "_ssl_wrap_socket_impl", _wrap_tls_for_urllib3),
     ("httplib2", "socket", gevent_socket),
     ("httplib2", "ssl", gevent_ssl),
 )

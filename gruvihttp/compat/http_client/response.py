@@ -14,7 +14,7 @@ import socket as stdlib_socket
 import weakref
 from collections.abc import Callable
 from http import client as stock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent import socket as gevent_socket
 from gevent import ssl as gevent_ssl
@@ -59,6 +59,13 @@ class HTTPResponse(stock.HTTPResponse):
     Informational responses but 101 are passed over. A socket of gevent is read cooperatively; any other object is
     read through its ``makefile("rb")``.
     """
+
+    if TYPE_CHECKING:  # what the type stubs leave out
+
+        def _read_status(self) -> tuple[str, int, str]: ...
+        def _safe_read(self, amt: int) -> bytes: ...
+
+    fp: Any  # a WireView, or whatever file the socket makes; None when the response has ended
 
     headers: Any = _LazyMessage()  # Any: HTTPMessage, or None before `begin`; urllib sets what it likes
     msg: Any = _LazyMessage()
@@ -228,9 +235,9 @@ class HTTPResponse(stock.HTTPResponse):
         """See to it that nothing of what was received is taken for another response, and that nothing is hidden."""
         if self._head is None:
             if view.unread_bytes:  # after a proxy's answer to CONNECT
-                _shut(view.raw._sock)
+                _shut(view.sock)
             return
-        sock = view.raw._sock
+        sock = view.sock
         owner = self._owner() if self._owner is not None else None
         is_read = self._is_read(view)
         if owner is None:
@@ -246,10 +253,10 @@ class HTTPResponse(stock.HTTPResponse):
         """After a head that was not read as a whole there is no reading on."""
         view = self.fp
         if type(view) is WireView and view.received_bytes:
-            _shut(view.raw._sock)
+            _shut(view.sock)
 
 
-_STOCK_READ_STATUS = stock.HTTPResponse._read_status  # type: ignore[attr-defined]
+_STOCK_READ_STATUS = HTTPResponse._read_status
 
 
 def _is_interim(status: int) -> bool:
@@ -258,7 +265,7 @@ def _is_interim(status: int) -> bool:
 
 
 def _keep_early(view: WireView) -> None:
-    _early[weakref.ref(view.raw._sock, _forget)] = view.take_unread()
+    _early[weakref.ref(view.sock, _forget)] = view.take_unread()
 
 
 def _forget(reference: weakref.ref[Any]) -> None:

@@ -27,14 +27,16 @@ PEEK_BYTES = io.DEFAULT_BUFFER_SIZE
 class WireView(io.BufferedIOBase):
     """A readable binary file over a cooperative socket, of which it holds a share as any socket file does.
 
-    `raw` is the socket's own unbuffered file, and `raw._sock` the socket.
+    For gevent's own sockets: a share is counted by names that they have from the standard library's.
     """
 
     closed: Any = False  # Any: a property in the base class, which costs a chain of calls for each view
 
     def __init__(self, sock: Any, unread: bytes = b"") -> None:  # Any: gevent's sockets share no type with others
         """`unread` are bytes that were received from `sock` before."""
-        self.raw = sock.makefile("rb", 0)
+        sock._io_refs += 1  # as its makefile does; half of what a view costs is saved where nobody asks for `raw`
+        self._sock = sock
+        self._raw: io.RawIOBase | None = None
         self._recv = sock.recv
         self._buffer = buffer = Buffer()
         if unread:
@@ -53,6 +55,18 @@ class WireView(io.BufferedIOBase):
     def read_bytes(self) -> int:
         """How many bytes were read, by whomever."""
         return self.received_bytes - len(self._buffer)
+
+    @property
+    def sock(self) -> Any:
+        """The socket."""
+        return self._sock
+
+    @property
+    def raw(self) -> Any:
+        """The socket's own unbuffered file."""
+        if self._raw is None:
+            self._raw = self._sock.makefile("rb", 0)
+        return self._raw
 
     def take_unread(self) -> bytes:
         """Remove and return what was received and not read."""
@@ -145,14 +159,16 @@ class WireView(io.BufferedIOBase):
 
     def fileno(self) -> int:
         """The socket's file descriptor."""
-        return int(self.raw.fileno())
+        return int(self._sock.fileno())
 
     def close(self) -> None:
         """Give back the share of the socket, which closes when nobody holds one."""
         if not self.closed:
             self.closed = True
             self._recv = _refuse_closed
-            self.raw.close()
+            if self._raw is not None:
+                self._raw.close()
+            self._sock._decref_socketios()
 
     def _receive(self, size: int) -> bytes:
         if self._is_interrupted:
@@ -169,7 +185,7 @@ class WireView(io.BufferedIOBase):
         if self.closed:
             _refuse_closed(view)
         self._is_interrupted = True
-        received: int = self.raw._sock.recv_into(view)
+        received: int = self._sock.recv_into(view)
         self._is_interrupted = False
         self.received_bytes += received
         return received
