@@ -127,14 +127,14 @@ class ClientConnection(DueResponses):
         self._unsent.append(exchange)
         self._uncollected.append(exchange)
         if not self._held:
-            self._loop.run_callback(self._flush_in_hub)
+            self._loop.run_callback(self._begin_flush)
         self._held.append(message)
         self._held_bytes += len(message)
         if self._held_bytes >= self._limits.buffer_bytes:
             self.flush()
 
     def flush(self) -> None:
-        """Send what is held. Waits while the server does not read; what it says meanwhile is received."""
+        """Send all that is held. Waits while the server does not read; what it says meanwhile is received."""
         while self._held and self._sender is None and self._may_send_held():
             self._send_out(self._take_held())
 
@@ -145,16 +145,16 @@ class ClientConnection(DueResponses):
             with suppress(Error):
                 self.flush()
 
-    def _flush_in_hub(self) -> None:
-        """Something waits, and it may be for long: send what is held, as far as that goes without waiting."""
-        if not self._held or self._sender is not None or self._channel.closed or not self._may_send_held():
+    def _begin_flush(self) -> None:
+        """Send what is held, as far as that goes at once. The hub goes on when there is room. Never waits."""
+        if not self._held or self._sender is not None or not self._may_send_held():
             return
         try:
             rest = self._channel.try_send(b"".join(self._take_held()))
             if rest:
                 self._held.append(rest)
                 self._held_bytes = len(rest)
-                self._channel.when_writable(self._flush_in_hub)
+                self._channel.when_writable(self._begin_flush)
         except TransportError as exc:  # whoever waits for a response will find what came before
             self._refuse(exc)
             self._loss = exc

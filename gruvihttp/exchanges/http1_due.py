@@ -80,8 +80,8 @@ class DueResponses:
 
     # what the half that sends adds
 
-    def flush(self) -> None:
-        """Send what is held back, since somebody is going to wait for the answers."""
+    def _begin_flush(self) -> None:
+        """Send what is held back, as far as that goes at once; the hub goes on with it while somebody waits."""
         raise NotImplementedError
 
     def _wake_sender(self) -> None:
@@ -136,8 +136,10 @@ class DueResponses:
         """Give the parser more to read, or fail everything that is due."""
         if self._receiving:
             raise RuntimeError("another greenlet is waiting for a response on this connection")
-        self.flush()
-        if not self._awaiting:  # that has failed
+        self._begin_flush()
+        if not self._awaiting:  # that has failed, or is not possible now
+            if self._unsent:
+                raise RuntimeError("another greenlet is sending on this connection")
             return
         self._receiving = True
         try:

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gruvihttp import HttpClient, HttpError, HttpProtocol, TransportError
+from gruvihttp import HttpClient, HttpError, HttpProtocol, Timeout, TransportError
 from gruvihttp.testing import MemoryChannel, RawPeer, memory_pair
 
 
@@ -184,6 +184,20 @@ def test_close_with_held_requests_is_quiet_when_the_peer_is_gone(serve: Any) -> 
     assert not client.connected
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_transport_that_is_closed_fails_what_is_held(ends: Ends, answered: bool) -> None:
+    requests = [ends.client.request("GET", f"/{number}") for number in range(2)]
+    if answered:
+        ends.peer.send(content(b"x"))
+        ends.client.connection._look()
+        assert ends.client.getresponse().read() == b"x"
+    ends.channel.close()
+    gevent.sleep(0)
+    with pytest.raises((HttpError, TransportError), match="closed") as caught:
+        ends.client.getresponse()
+    assert caught.value.unanswered == requests[answered:]
+
+
 def test_held_requests_that_do_not_fit_leave_as_the_peer_reads(narrow: Ends) -> None:
     """Nobody calls the client meanwhile: the hub sends."""
     count = 60
@@ -249,6 +263,25 @@ def test_held_requests_fail_with_the_connection(ends: Ends) -> None:
     assert caught.value.retryable
     gevent.sleep(0)
     assert ends.sends == []
+
+
+def test_wait_for_a_response_times_out_while_held_requests_are_stuck_and_may_be_repeated(narrow: Ends) -> None:
+    count = 60
+    for number in range(count):
+        narrow.client.request("POST", f"/{number:02}", body=b"x" * 1000)
+    for _ in range(3):
+        with pytest.raises(Timeout):
+            narrow.client.getresponse(0.01)
+
+    def answer() -> None:
+        for number in range(count):
+            assert narrow.peer.read_until().startswith(b"POST /%02d " % number)
+            assert narrow.peer.read(1000) == b"x" * 1000
+            narrow.peer.send(content(b"y"))
+
+    answering = gevent.spawn(answer)
+    assert [narrow.client.getresponse().read() for _ in range(count)] == [b"y"] * count
+    answering.get(timeout=10)
 
 
 def test_interruption_while_held_requests_leave_makes_the_connection_unusable(narrow: Ends) -> None:
