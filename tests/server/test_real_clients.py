@@ -1,14 +1,21 @@
 """A Flask application on our server, and the clients that people use: curl, http.client, requests, and our own.
 
+The server runs in this process, and as the command does it.
+
 Clients that block run in threads of the system, where they disturb no hub; nothing is patched.
 """
 
 from __future__ import annotations
 
 import http.client
+import inspect
 import io
+import os
+import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import flask
@@ -19,10 +26,12 @@ import webtest
 from gevent import subprocess
 from wsgiproxy import HostProxy
 
+import gruvihttp
 from gruvihttp.client import HttpClient
 
 GUARD = 30.0
 SHARED = b"0123456789abcdef" * 40_000
+IMPORTS = "from __future__ import annotations\nimport io\nimport flask\nimport gevent\n"
 
 
 def shop() -> flask.Flask:
@@ -89,14 +98,28 @@ def shop() -> flask.Flask:
     return app
 
 
-@pytest.fixture
-def served(serve: Any) -> Any:
-    return serve(shop())
+@pytest.fixture(params=["HttpServer", "gruvihttp serve"])
+def port(request: pytest.FixtureRequest, serve: Any, tmp_path: Path) -> Iterator[int]:
+    """The port at which the shop is served, in this process or by the command."""
+    if request.param == "HttpServer":
+        yield serve(shop()).server.address[1]
+        return
+    (tmp_path / "shop.py").write_text(f"{IMPORTS}SHARED = {SHARED!r}\n{inspect.getsource(shop)}app = shop()\n")
+    command = [sys.executable, "-m", "gruvihttp", "serve", "shop:app", "--bind", "127.0.0.1:0"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(gruvihttp.__file__).parent.parent)}
+    program = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        with gevent.Timeout(GUARD):
+            banner = program.stdout.readline().decode()
+        yield int(re.findall(r"http://127\.0\.0\.1:(\d+)", banner)[0])
+    finally:
+        program.terminate()
+        program.communicate(timeout=GUARD)
 
 
 @pytest.fixture
-def url(served: Any) -> str:
-    return f"http://127.0.0.1:{served.server.address[1]}"
+def url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -106,9 +129,9 @@ def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
 # http.client
 
 
-def test_http_client_talks_to_flask(served: Any) -> None:
+def test_http_client_talks_to_flask(port: int) -> None:
     def talk() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", served.server.address[1], timeout=GUARD)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=GUARD)
 
         def ask(method: str, target: str, **options: Any) -> tuple[http.client.HTTPResponse, bytes]:
             connection.request(method, target, **options)
@@ -163,7 +186,7 @@ def test_requests_talks_to_flask(url: str, connections: list[Any]) -> None:
             assert session.head(f"{url}/large", timeout=GUARD).headers["Content-Length"] == str(len(SHARED))
 
     in_thread(talk)
-    assert len(connections) == 1
+    assert len(connections) <= 1  # 0: it is another process that knows
 
 
 # curl
@@ -214,17 +237,17 @@ def test_curl_gets_the_refusal_of_an_upload_it_has_announced(curl: Any) -> None:
     assert output.startswith("HTTP/1.1 404 NOT FOUND\r\n")
 
 
-def test_curl_uses_one_connection_for_several_targets(curl: Any, url: str, connections: list[Any]) -> None:
-    assert curl("/visit", f"{url}/", f"{url}/echo?", "-o", "/dev/null", "-o", "/dev/null", "-w", "%{http_code} ")
-    assert len(connections) == 1
+def test_curl_uses_one_connection_for_several_targets(curl: Any, url: str) -> None:
+    more = [f"{url}/stream", f"{url}/nowhere", f"{url}/broken", *["-o", "/dev/null"] * 4]
+    assert curl("/visit", *more, "-w", "%{http_code} %{num_connects}, ") == "200 1, 404 0, 500 0, 200 0, "
 
 
 # our own client
 
 
-def test_our_client_talks_to_flask(served: Any) -> None:
+def test_our_client_talks_to_flask(port: int) -> None:
     with HttpClient(timeout=GUARD) as client:
-        client.connect(served.server.address)
+        client.connect(("127.0.0.1", port))
         for target in ("/", "/stream", "/large", "/nothing", "/nowhere"):
             client.request("GET", target)
         client.request("HEAD", "/large")
@@ -238,9 +261,9 @@ def test_our_client_talks_to_flask(served: Any) -> None:
         assert contents[5:] == [b"", b"text", "\u20ac".encode(), b"in chunks"]
 
 
-def test_our_client_uploads_more_than_anybody_holds(served: Any) -> None:
+def test_our_client_uploads_more_than_anybody_holds(port: int) -> None:
     with HttpClient(timeout=GUARD) as client:
-        client.connect(served.server.address)
+        client.connect(("127.0.0.1", port))
         for _ in range(10):
             client.request("POST", "/echo", body=SHARED)
         assert [client.getresponse().read() for _ in range(10)] == [SHARED] * 10
