@@ -241,3 +241,42 @@ def test_thousand_connections_come_and_go(serve: Any, until: Any) -> None:
         talk.close()
     until(lambda: not served.server.connections)
     assert served.get().status == 200
+
+
+# interrupted sends: R13
+
+
+def stuck(serve: Any, until: Any, **options: Any) -> tuple[Any, Endless, list[Any]]:
+    """A connection whose client does not read, its content, and the greenlet that is stuck in sending it."""
+    content, greenlets = Endless(), []
+
+    def application(environ: Any, start_response: Any) -> Any:
+        greenlets.append(gevent.getcurrent())
+        start_response("200 OK", [])
+        return content
+
+    served = serve(application, **options)
+    talk = served.connect()
+    talk.say(GET)
+    until(lambda: "sending" in repr(served.server.connections))
+    return talk, content, greenlets
+
+
+def test_worker_that_is_killed_in_the_middle_of_sending_cuts_the_connection(
+    serve: Any, errors: Errors, until: Any
+) -> None:
+    talk, content, greenlets = stuck(serve, until)
+    greenlets[0].kill(timeout=GUARD)
+    assert talk.is_cut()
+    assert (content.closed, errors()) == (1, [])
+
+
+def test_timer_of_the_application_that_strikes_in_the_middle_of_sending_cuts_the_connection(
+    serve: Any, errors: Errors, until: Any
+) -> None:
+    talk, content, greenlets = stuck(serve, until)
+    greenlets[0].kill(gevent.Timeout(99), timeout=GUARD, block=False)
+    until(lambda: content.closed)
+    assert talk.is_cut() or not talk.received.endswith(b"0\r\n\r\n")
+    assert len(errors()) == 1 and "Timeout" in errors()[0]
+

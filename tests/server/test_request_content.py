@@ -118,6 +118,20 @@ def test_input_is_a_stream_reader(serve: Any) -> None:
     assert kinds == [StreamReader, StreamReader]
 
 
+@pytest.mark.parametrize("content", [b"", b"body"], ids=["none", "some"])
+def test_input_that_an_application_closes_is_its_own(serve: Any, content: bytes) -> None:
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        read = environ["wsgi.input"].read()
+        environ["wsgi.input"].close()
+        start_response("200 OK", [])
+        return [read]
+
+    served = serve(application)
+    talk = served.connect()
+    assert [talk.post(content).content for _ in range(3)] == [content] * 3
+    assert served.get().content == b""
+
+
 def test_content_is_read_while_it_comes(serve: Any) -> None:
     read: list[bytes] = []
     came = Event()
