@@ -1,0 +1,313 @@
+"""An engine with what it says in words, and the h2 package behind the engine's own interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
+import h2.settings
+import hpack
+import hyperframe.frame
+import pytest
+
+from gruvihttp.sansio import (
+    CLIENT,
+    SERVER,
+    ConnectionClosed,
+    Data,
+    EndOfMessage,
+    InformationalResponse,
+    Request,
+    Response,
+)
+from gruvihttp.sansio import frames as f
+from gruvihttp.sansio.h2errors import ErrorCode
+from gruvihttp.sansio.h2events import (
+    ConnectionFailed,
+    GoAwayReceived,
+    PingAcknowledged,
+    RequestRefused,
+    SettingsAcknowledged,
+    SettingsChanged,
+    StreamIncomplete,
+    StreamReset,
+    WindowOpened,
+)
+from gruvihttp.sansio.headers import EMPTY, Headers
+from gruvihttp.sansio.http2 import H2Engine
+
+
+def name_of(code: int) -> str:
+    return code.name if isinstance(code, ErrorCode) else str(code)
+
+
+def word(event: Any) -> str:
+    """An event in words."""
+    match event:
+        case Request():
+            return f"Request {event.method.decode()} {event.target.decode()}"
+        case Response() | InformationalResponse():
+            return f"{type(event).__name__} {event.status_code}"
+        case Data():
+            return f"Data {event.data.decode('latin-1')}"
+        case EndOfMessage():
+            return " ".join(["EndOfMessage", *(f"{name.decode()}={value.decode()}" for name, value in event.headers)])
+        case StreamReset():
+            marks = [name for name in ("local", "retryable") if getattr(event, name)]
+            return " ".join(["StreamReset", name_of(event.error_code), *marks])
+        case RequestRefused():
+            return f"RequestRefused {event.error.status}"
+        case GoAwayReceived():
+            return f"GoAwayReceived {event.last_stream_id} {name_of(event.error_code)}"
+        case ConnectionFailed():
+            return f"ConnectionFailed {name_of(event.error_code)}"
+        case PingAcknowledged():
+            return f"PingAcknowledged {event.opaque.decode()}"
+        case StreamIncomplete():
+            return "StreamIncomplete retryable" if event.retryable else "StreamIncomplete"
+    assert isinstance(event, WindowOpened | SettingsChanged | SettingsAcknowledged | ConnectionClosed)
+    return type(event).__name__
+
+
+class Side:
+    """An engine, what it makes of bytes, and what it sends, in words. `events` are all there were."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.events: list[tuple[Any, Any]] = []
+        self.decoder = hpack.Decoder()
+        self.sent: list[hyperframe.frame.Frame] = []
+
+    def gets(self, *pieces: bytes, now: float | None = None) -> list[str]:
+        """The events of these bytes, pieces of one content put together."""
+        new = []
+        for piece in pieces:
+            new += self.engine.receive(piece, now)
+        self.events += new
+        return said(new)
+
+    def stream(self, stream_id: int) -> Any:
+        """A stream that there was an event of."""
+        return next(stream for stream, _ in self.events if stream.id == stream_id)
+
+    def last(self, kind: type) -> Any:
+        """The last event of a kind."""
+        return next(event for _, event in reversed(self.events) if isinstance(event, kind))
+
+    def sends(self, limit: int = 1 << 20) -> list[str]:
+        """The frames that are produced."""
+        words = []
+        for frame in frames_in(b"".join(self.engine.produce(limit)).removeprefix(f.PREFACE)):
+            self.sent.append(frame)
+            words.append(self._frame_word(frame))
+        return words
+
+    def _frame_word(self, frame: Any) -> str:
+        flags = "".join(f" {flag}" for flag in sorted(frame.flags) if flag != "END_HEADERS")
+        kind = type(frame).__name__.removesuffix("Frame")
+        if isinstance(frame, hyperframe.frame.HeadersFrame) and "END_HEADERS" in frame.flags:
+            fields = self.decoder.decode(frame.data, raw=True)
+            return f"{kind} {frame.stream_id}{flags} " + " ".join(f"{n.decode()}={v.decode()}" for n, v in fields)
+        if isinstance(frame, hyperframe.frame.DataFrame):
+            return f"{kind} {frame.stream_id}{flags} {frame.data.decode('latin-1')}".rstrip()
+        if isinstance(frame, hyperframe.frame.RstStreamFrame):
+            return f"{kind} {frame.stream_id} {name_of(ErrorCode.of(frame.error_code))}"
+        if isinstance(frame, hyperframe.frame.GoAwayFrame):
+            return f"{kind} {frame.last_stream_id} {name_of(ErrorCode.of(frame.error_code))}"
+        if isinstance(frame, hyperframe.frame.WindowUpdateFrame):
+            return f"{kind} {frame.stream_id} {frame.window_increment}"
+        return f"{kind}{flags}"
+
+
+def said(events: Iterable[tuple[Any, Any]]) -> list[str]:
+    words: list[str] = []
+    for stream, event in events:
+        text = f"{stream.id} {word(event)}"
+        previous = words[-1] if words else ""
+        if isinstance(event, Data) and previous.startswith(f"{stream.id} Data "):
+            words[-1] += event.data.decode("latin-1")
+        else:
+            words.append(text)
+    return words
+
+
+def frames_in(wire: bytes) -> list[Any]:
+    found = []
+    while wire:
+        frame, length = hyperframe.frame.Frame.parse_frame_header(memoryview(wire[:9]))
+        frame.parse_body(memoryview(wire[9 : 9 + length]))
+        found.append(frame)
+        wire = wire[9 + length :]
+    return found
+
+
+class LibraryStream:
+    """A stream of the h2 package, with what it cannot send yet."""
+
+    def __init__(self, stream_id: int) -> None:
+        self.id = stream_id
+        self.queue = b""
+        self.end_offered = False
+        self.trailers: list[tuple[bytes, bytes]] | None = None
+        self.sent_end = False
+        self.closed = False
+
+
+class LibraryEngine:
+    """The h2 package behind the interface of `H2Engine`, as far as the tests need it."""
+
+    def __init__(self, role: Any, **settings: int) -> None:
+        self.server = role is SERVER
+        config = h2.config.H2Configuration(client_side=not self.server, header_encoding=None)
+        self.h2 = h2.connection.H2Connection(config)
+        self.streams: dict[int, LibraryStream] = {0: LibraryStream(0)}
+        if settings:
+            codes = {h2.settings.SettingCodes[name.upper()]: value for name, value in settings.items()}
+            self.h2.local_settings = h2.settings.Settings(client=not self.server, initial_values=codes)
+        self.h2.initiate_connection()
+        self.failed = False
+
+    def receive(self, data: bytes, now: float | None = None) -> list[tuple[Any, Any]]:
+        try:
+            events = self.h2.receive_data(data)
+        except h2.exceptions.ProtocolError as exc:
+            self.failed = True
+            return [(self.streams[0], ConnectionFailed(exc.error_code, str(exc)))]
+        return [pair for event in events for pair in self.translated(event)]
+
+    def translated(self, event: Any) -> list[tuple[Any, Any]]:
+        stream = self.streams.setdefault(getattr(event, "stream_id", None) or 0, LibraryStream(event.stream_id or 0)) \
+            if getattr(event, "stream_id", None) else self.streams[0]
+        match event:
+            case h2.events.RequestReceived():
+                pseudo = {name: value for name, value in event.headers if name[:1] == b":"}
+                fields = [pair for pair in event.headers if pair[0][:1] != b":"]
+                target = pseudo.get(b":path", pseudo.get(b":authority", b""))
+                if b":authority" in pseudo and not any(name == b"host" for name, _ in fields):
+                    fields.insert(0, (b"host", pseudo[b":authority"]))
+                request = Request(method=pseudo[b":method"], target=target, headers=fields, http_version="2.0")
+                return [(stream, request)]
+            case h2.events.InformationalResponseReceived() | h2.events.ResponseReceived():
+                kind: Any = Response if isinstance(event, h2.events.ResponseReceived) else InformationalResponse
+                fields = list(event.headers[1:])
+                return [(stream, kind(status_code=int(event.headers[0][1]), headers=fields, http_version="2.0"))]
+            case h2.events.DataReceived():
+                if event.flow_controlled_length:
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, stream.id)
+                return [(stream, Data(bytes(event.data)))] if event.data else []
+            case h2.events.TrailersReceived():
+                stream.trailers = list(event.headers)
+            case h2.events.StreamEnded():
+                return [(stream, EndOfMessage(headers=stream.trailers))]
+            case h2.events.StreamReset():
+                stream.closed = True
+                return [(stream, StreamReset(ErrorCode.of(event.error_code)))]
+        return []
+
+    def open(self, request: Request, *, scheme: bytes = b"https", end: bool = False) -> LibraryStream:
+        stream = self.streams[0] = self.streams[self.h2.get_next_available_stream_id()] = LibraryStream(
+            self.h2.get_next_available_stream_id()
+        )
+        self.streams[0] = LibraryStream(0)
+        fields = dict(request.headers)
+        pseudo = [(b":method", request.method), (b":authority", fields[b"host"]), (b":scheme", scheme)]
+        pseudo.append((b":path", request.target))
+        rest = [(name, value) for name, value in request.headers if name != b"host"]
+        self.h2.send_headers(stream.id, pseudo + rest, end_stream=end)
+        stream.end_offered = stream.sent_end = end
+        return stream
+
+    def send_head(self, stream: Any, head: Any, *, end: bool = False) -> None:
+        fields = [(b":status", b"%d" % head.status_code), *head.headers]
+        self.h2.send_headers(stream.id, fields, end_stream=end)
+        stream.end_offered = stream.sent_end = end
+
+    def offer(self, stream: Any, data: bytes, *, end: bool = False) -> None:
+        stream.queue += data
+        stream.end_offered = end
+
+    def finish(self, stream: Any, trailers: Headers = EMPTY) -> None:
+        stream.trailers = list(trailers) or None
+        stream.end_offered = True
+
+    def credit(self, stream: Any, consumed: int) -> None:
+        """It is credited on receipt."""
+
+    def release(self, stream: Any) -> None:
+        """It does not count."""
+
+    def reset(self, stream: Any, code: int = ErrorCode.CANCEL) -> None:
+        self.h2.reset_stream(stream.id, code)
+        stream.closed = True
+
+    @property
+    def has_output(self) -> bool:
+        return bool(self.h2._data_to_send) or any(self.may_send(stream) for stream in self.streams.values())
+
+    def may_send(self, stream: LibraryStream) -> bool:
+        if stream.closed or stream.sent_end or not stream.id:
+            return False
+        if stream.queue:
+            return self.h2.local_flow_control_window(stream.id) > 0
+        return stream.end_offered
+
+    def produce(self, limit: int) -> list[bytes]:
+        for stream in self.streams.values():
+            while self.may_send(stream):
+                self.send_some(stream)
+        return [self.h2.data_to_send()]
+
+    def send_some(self, stream: LibraryStream) -> None:
+        room = min(self.h2.local_flow_control_window(stream.id), self.h2.max_outbound_frame_size)
+        piece, stream.queue = stream.queue[:room], stream.queue[room:]
+        last = stream.end_offered and not stream.queue
+        if piece or (last and stream.trailers is None):
+            self.h2.send_data(stream.id, piece, end_stream=last and stream.trailers is None)
+        if last and stream.trailers is not None:
+            self.h2.send_headers(stream.id, stream.trailers, end_stream=True)
+        stream.sent_end = last
+
+
+# Fixtures of the whole session, for hypothesis wants none that it would have to renew for each example.
+
+
+@pytest.fixture(scope="session")
+def side() -> Any:
+    return Side
+
+
+@pytest.fixture(scope="session")
+def server() -> Any:
+    """Make a server that has seen the client's preface."""
+
+    def make(*pieces: bytes, **options: Any) -> Side:
+        made = Side(H2Engine(SERVER, **options))
+        made.sends()
+        made.gets(f.PREFACE + f.settings([]) + f.frame(f.SETTINGS, f.ACK, 0), *pieces)
+        made.sends()
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def client() -> Any:
+    """Make a client that has seen the server's SETTINGS, with these."""
+
+    def make(pairs: Iterable[tuple[int, int]] = (), **options: Any) -> Side:
+        made = Side(H2Engine(CLIENT, **options))
+        made.sends()
+        made.gets(f.settings(pairs) + f.frame(f.SETTINGS, f.ACK, 0))
+        made.sends()
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def library() -> Any:
+    return LibraryEngine
