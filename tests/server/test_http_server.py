@@ -21,6 +21,7 @@ from gevent.event import Event
 
 import gruvihttp
 from gruvihttp.errors import TransportError
+from gruvihttp.exchanges.workers import _Worker
 from gruvihttp.limits import Timeouts
 from gruvihttp.net.endpoints import MessageProtocol, Server, create_server
 from gruvihttp.protocol import HttpProtocol
@@ -108,7 +109,7 @@ def test_bare_protocols_leave_no_greenlets_behind(until: Any) -> None:
 
     def workers() -> int:
         gc.collect()
-        return sum(type(thing).__name__ == "_Worker" and not thing.dead for thing in gc.get_objects())
+        return sum(type(thing) is _Worker and not thing.dead for thing in gc.get_objects())
 
     before = workers()
     for _ in range(20):
