@@ -101,7 +101,7 @@ def _converse(origin: Origin, targets: Sequence[Target], asking: Asking, writing
             try:
                 response = client.getresponse()
             except Error as exc:
-                if answered and not isinstance(exc, (Timeout, RemoteProtocolError)):
+                if answered and _has_ended(exc):
                     break
                 raise _explain(exc, origin, target.url, asking) from exc
             try:
@@ -124,6 +124,11 @@ def _ask(client: HttpClient, targets: Sequence[Target], asking: Asking) -> int:
                 raise
             return count
     return len(targets)
+
+
+def _has_ended(exc: Error) -> bool:
+    """Did the connection end, and nothing worse?"""
+    return isinstance(exc, IncompleteMessage) or not isinstance(exc, (Timeout, RemoteProtocolError))
 
 
 def _tls(origin: Origin, asking: Asking) -> TlsOption:
