@@ -43,7 +43,13 @@ from gruvihttp.sansio.wire import RequestReader
 
 __all__ = ["ServerConnection"]
 
+_MOST_SHOWN_BYTES = 1024  # of the first line of what is no request: it may be anything, and is for people
+
 Handler = Callable[[Http1ServerExchange], None]
+
+
+# A round trip on any line: whoever has connected sends its request within that.
+FRESH_SECONDS = 1.0
 
 
 class Phase(Enum):
@@ -64,8 +70,8 @@ class ServerConnection:
     """One HTTP/1 connection of a server.
 
     `handler(exchange)` is called in a worker greenlet for each request. It must finish or abort the exchange.
-    `notes` is the handler's own, for what it wants to keep as long as the connection lasts. `owner` is whoever made the
-    connection, for handlers that want to know.
+    `notes` is the handler's own, for what it wants to keep as long as the connection lasts; so is `requests`, a number
+    to count with. `owner` is whoever made the connection, for handlers that want to know.
     """
 
     __slots__ = (
@@ -76,6 +82,7 @@ class ServerConnection:
         "_held",
         "held_bytes",
         "_idle",
+        "_is_fresh",
         "_loop",
         "_parked",
         "_reader",
@@ -91,6 +98,7 @@ class ServerConnection:
         "notes",
         "owner",
         "phase",
+        "requests",
     )
 
     def __init__(self, channel: Channel, handler: Handler, config: ServerConfig, owner: Any = None) -> None:
@@ -98,6 +106,7 @@ class ServerConnection:
         self.owner = owner
         self.phase = IDLE
         self.notes: Any = None
+        self.requests = 0
         self.current: Http1ServerExchange | None = None
         self.drain_bytes = config.limits.drain_bytes  # the most unread content that is dropped to keep the connection
         self._handler = handler
@@ -109,6 +118,7 @@ class ServerConnection:
         self._held: list[Any] = []
         self.held_bytes = 0
         self._flush_wanted = False
+        self._is_fresh = True  # no request yet
         self._parked = False
         self._sending = False
         self._stall = config.timeouts.write
@@ -120,6 +130,16 @@ class ServerConnection:
     def __repr__(self) -> str:
         return f"<ServerConnection {self.phase.value} {self.channel!r}>"
 
+    @property
+    def refusal(self) -> tuple[Request | None, bytes]:
+        """What is known of a request that was refused: all of it, or its first line as far as that has come."""
+        reader = self._reader
+        if reader.refused is not None:
+            return reader.refused, b""
+        start = reader.buffer.start
+        line = bytes(reader.buffer.data[start : start + _MOST_SHOWN_BYTES]).partition(b"\n")[0]
+        return None, line.removesuffix(b"\r")
+
     # the hub's side: nobody works on the connection
 
     def start(self) -> None:
@@ -127,10 +147,18 @@ class ServerConnection:
         self._park()
 
     def shutdown(self) -> None:
-        """Close as soon as no request is being served: at once if idle, else with the answer, which says so."""
+        """Close as soon as no request is being served: at once if idle, else with the answer, which says so.
+
+        A connection that has not had a request yet gets a moment for its first: that is on its way, or has no excuse.
+        """
         self.may_persist = False
         if self.phase is IDLE:
-            self._close()
+            self._readable()  # what has arrived already is answered
+        if self.phase is IDLE:
+            if self._is_fresh:
+                self._enter(IDLE, FRESH_SECONDS)
+            else:
+                self._close()
 
     def _park(self) -> None:
         self._enter(IDLE, self._idle)
@@ -197,6 +225,7 @@ class ServerConnection:
     # the worker's side
 
     def _serve(self, request: Request | None) -> None:
+        self._is_fresh = False
         try:
             while request is not None:
                 exchange = Http1ServerExchange(self, request, self._reader.plan)

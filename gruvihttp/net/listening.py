@@ -15,7 +15,7 @@ from gruvihttp.errors import TransportError
 from gruvihttp.net.resolve import Candidate, resolve
 from gruvihttp.net.sockets import Address, RawSocket, format_address, take_over, transport_error
 
-__all__ = ["Listener", "open_listeners"]
+__all__ = ["Listener", "bind_sockets", "open_listeners"]
 
 # The connection had ended before we came (accept(2) names these); the next one may be fine.
 _GONE = frozenset(
@@ -35,6 +35,9 @@ _REST_SECONDS_MOST = 1.0
 
 # A port that was free for one family may be taken for the next; a few attempts find one that is free for all.
 _PORT_ATTEMPTS = 16
+
+# A closing listener accepts for so many wakes at most: 4096 connections, the longest backlog that Linux has by default.
+_REST_WAKES = 64
 
 
 class Listener:
@@ -74,6 +77,12 @@ class Listener:
         self._watcher.stop()
         self._end_rest()
 
+    def accept_rest(self) -> None:
+        """Accept what the backlog holds: who connected before `close` is not turned away by it."""
+        for _ in range(_REST_WAKES):
+            if not self.accepting or not self._accept_many():
+                return
+
     def close(self) -> None:
         """Close the socket and remove its file. Idempotent."""
         self.pause()
@@ -83,21 +92,24 @@ class Listener:
             _remove(*self._unlink)
             self._unlink = None
 
-    def _accept_many(self) -> None:
+    def _accept_many(self) -> bool:
+        """Accept until nothing is left, or for one wake; whether there may be more."""
         for _ in range(self.ACCEPTS_PER_WAKE):
             try:
                 descriptor, peer = self._sock._accept()  # type: ignore[attr-defined]  # what socket.accept is made of
             except BlockingIOError:
-                return
+                return False
             except OSError as exc:
                 if exc.errno in _GONE:
                     continue
-                return self._take_rest()
+                self._take_rest()
+                return False
             self._rest_seconds = _REST_SECONDS
             sock = _socket.socket(self._sock.family, self._sock.type, self._sock.proto, descriptor)
             self._on_accept(sock, peer)
             if not self.accepting:
-                return
+                return False
+        return True
 
     def _take_rest(self) -> None:
         self._watcher.stop()
@@ -155,6 +167,23 @@ def open_listeners(
     return listeners
 
 
+def bind_sockets(address: Address, *, backlog: int = 128, reuse_port: bool = False) -> list[RawSocket]:
+    """Listening sockets on every address that `address` resolves to, for other processes to accept from.
+
+    With `reuse_port`, each socket may be bound once more by whoever asks for the same (SO_REUSEPORT), and the system
+    spreads the connections over all of them. Raises TransportError with errno and a message that names the address.
+    """
+    sockets = _bind_all(resolve(address, passive=True), reuse_port=reuse_port)
+    try:
+        for sock in sockets:
+            _listen(sock, backlog)
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
 def _listen(sock: RawSocket, backlog: int) -> None:
     try:
         sock.listen(backlog)
@@ -162,18 +191,18 @@ def _listen(sock: RawSocket, backlog: int) -> None:
         raise transport_error(exc, f"cannot listen on {format_address(sock.getsockname())}") from exc
 
 
-def _bind_all(candidates: list[Candidate]) -> list[RawSocket]:
+def _bind_all(candidates: list[Candidate], *, reuse_port: bool = False) -> list[RawSocket]:
     wants_free_port = len(candidates) > 1 and candidates[0].address[1] == 0
     for attempt in range(_PORT_ATTEMPTS):
         try:
-            return _bind_once(candidates)
+            return _bind_once(candidates, reuse_port)
         except TransportError as exc:
             if not wants_free_port or exc.errno != errno.EADDRINUSE or attempt == _PORT_ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
 
 
-def _bind_once(candidates: list[Candidate]) -> list[RawSocket]:
+def _bind_once(candidates: list[Candidate], reuse_port: bool) -> list[RawSocket]:
     sockets: list[RawSocket] = []
     unsupported: TransportError | None = None
     try:
@@ -182,7 +211,7 @@ def _bind_once(candidates: list[Candidate]) -> list[RawSocket]:
             if sockets and candidate.family != _socket.AF_UNIX and address[1] == 0:
                 address = (address[0], sockets[0].getsockname()[1], *address[2:])
             try:
-                sockets.append(_bind(candidate._replace(address=address)))
+                sockets.append(_bind(candidate._replace(address=address), reuse_port))
             except TransportError as exc:
                 # a name such as localhost may have an address of a family that this machine does not run
                 if exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) or len(candidates) == 1:
@@ -197,7 +226,7 @@ def _bind_once(candidates: list[Candidate]) -> list[RawSocket]:
     return sockets
 
 
-def _bind(candidate: Candidate) -> RawSocket:
+def _bind(candidate: Candidate, reuse_port: bool) -> RawSocket:
     doing = f"cannot listen on {format_address(candidate.address)}"
     try:
         sock = _socket.socket(candidate.family, candidate.kind, candidate.proto)
@@ -208,6 +237,8 @@ def _bind(candidate: Candidate) -> RawSocket:
             _clear_stale(candidate.address)
         else:
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
             if candidate.family == _socket.AF_INET6:  # the IPv4 half, if wanted, has a socket of its own
                 sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
         sock.bind(candidate.address)

@@ -30,6 +30,9 @@ from gruvihttp.net.transport import Transport
 
 __all__ = ["Server", "create_server"]
 
+# What a peer may take to end its TLS handshake when the server closes: a few round trips, and no scanner's patience.
+_HANDSHAKE_SECONDS = 1.0
+
 
 def create_server(
     protocol_factory: ProtocolFactory,
@@ -161,6 +164,7 @@ class Server(Endpoint):
             self._begin(transport)
         else:
             self._handshakes.add(transport)
+            self._empty.clear()
             gevent.spawn(self._begin_tls, transport, context)
         self._check_room()
 
@@ -176,6 +180,7 @@ class Server(Endpoint):
             self._handshakes.discard(transport)
         if not transport.closed:
             self._begin(transport)
+        self._check_empty()
         self._check_room()
 
     def _begin(self, transport: Transport) -> None:
@@ -187,6 +192,8 @@ class Server(Endpoint):
             protocol.connection_made(transport)
             self.connection_made(transport, protocol)
             protocol.start()
+            if self._closing:  # its handshake took longer than the server had left
+                protocol.shutdown()
         except Exception:  # a protocol's own mistake must not end the server
             self._report()
             transport.abort()
@@ -198,9 +205,12 @@ class Server(Endpoint):
             self.connection_lost(transport, protocol, transport.error)
         except Exception:  # whoever closed the transport is not the one to hear of it
             self._report()
-        if not self._connections:
-            self._empty.set()
+        self._check_empty()
         self._check_room()
+
+    def _check_empty(self) -> None:
+        if not self._connections and not self._handshakes:
+            self._empty.set()
 
     def _check_room(self) -> None:
         """Pause or resume the listeners when the bound on connections is crossed."""
@@ -243,26 +253,48 @@ class Server(Endpoint):
         finally:
             self.close(-1 if stop_timeout is None else stop_timeout)
 
+    def drain(self) -> None:
+        """Stop listening, and let each connection end politely: at once if idle, else with the exchange it is at.
+
+        Who connected before is still served, also from the system's backlog. Returns at once; `close` waits.
+        """
+        if self._closing:
+            return
+        for listener in self._listeners:
+            listener.accept_rest()
+            listener.close()
+        self._closing = True
+        self._listeners.clear()
+        if self._handshakes:
+            gevent.spawn_later(_HANDSHAKE_SECONDS, self._abort_handshakes)
+        for _, protocol in self.connections:
+            self._shut_down(protocol)
+
+    def _shut_down(self, protocol: MessageProtocol) -> None:
+        try:
+            protocol.shutdown()
+        except Exception:  # the other connections are to end all the same
+            self._report()
+
+    def _abort_handshakes(self) -> None:
+        for transport in list(self._handshakes):
+            transport.abort()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until no connection is open, for `timeout` seconds at most. Whether that is so."""
+        return bool(self._empty.wait(timeout))
+
     def close(self, timeout: float | None = -1) -> None:
         """Stop listening, end every connection politely, abort those that are left after `timeout` seconds.
 
         -1 is ``timeouts.graceful``, None is for ever, 0 is at once. Returns when all are closed. Idempotent; a second
         call may have a shorter patience than the first.
         """
-        self._closing = True
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
-        for transport in list(self._handshakes):
-            transport.abort()
-        for _, protocol in self.connections:
-            try:
-                protocol.shutdown()
-            except Exception:  # the other connections are to end all the same
-                self._report()
+        self.drain()
         patience = timeout_or_default(timeout, self.timeouts.graceful)
         if patience != 0:
             self._empty.wait(patience)
+        self._abort_handshakes()
         for transport, _ in self.connections:
             transport.abort()
         self._closed.set()
