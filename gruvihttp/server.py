@@ -6,7 +6,10 @@ application. Parsing is not known here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gruvihttp.exchanges.config import ServerConfig
+from gruvihttp.forwarded import DEFAULT_FIELDS, TrustedProxies
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.endpoints import Server
 from gruvihttp.net.sockets import Address
@@ -25,12 +28,18 @@ class HttpServer(Server):
     a wildcard address the address that the client connected to. `timeout`, in seconds, is the most that any phase of a
     connection may last; `timeouts` sets each by name instead. `debug` shows an application's traceback to the client.
 
+    Proxies among `trusted_proxies` (addresses, networks, ``"unix"``) are believed what they say about their clients in
+    `proxy_fields`, which are to be all that they set. `strip_untrusted` removes from environ what such fields say
+    otherwise. By default nobody is believed and nothing is removed.
+
     ::
 
         server = HttpServer(application)
         server.listen(("127.0.0.1", 8080))
         server.run()
     """
+
+    gateway_class: type[WsgiGateway] = WsgiGateway  # for doors that run exchanges in a way of their own
 
     def __init__(
         self,
@@ -41,14 +50,20 @@ class HttpServer(Server):
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
         debug: bool = False,
+        trusted_proxies: Iterable[str] | None = None,
+        proxy_fields: Iterable[str] = DEFAULT_FIELDS,
+        strip_untrusted: bool = True,
     ) -> None:
         config = ServerConfig(limits=limits or Limits(), timeouts=timeouts or Timeouts.flat(timeout))
+        self._proxies: TrustedProxies | None = None
+        if trusted_proxies is not None:
+            self._proxies = TrustedProxies(trusted_proxies, proxy_fields, strip_untrusted=strip_untrusted)
         super().__init__(self._no_protocol, timeout, timeouts=config.timeouts)
         self._application = application
         self._server_name = server_name
         self._debug = debug
         self._config = config
-        self._default = WsgiGateway(application, server_name, debug=debug)
+        self._default = self._gateway(server_name)
         self._gateways: dict[Address, WsgiGateway] = {}  # by the address that is listened at
 
     @property
@@ -71,7 +86,7 @@ class HttpServer(Server):
         super().listen(address, ssl, family, flags, backlog, mode=mode)
         host = address[0] if isinstance(address, tuple) else None
         if self._server_name is None and host not in (None, "", "0.0.0.0", "::"):
-            gateway = WsgiGateway(self._application, str(host), debug=self._debug)
+            gateway = self._gateway(str(host))
             for bound in self.addresses[known:]:
                 self._gateways[bound] = gateway
 
@@ -79,6 +94,9 @@ class HttpServer(Server):
         """A protocol that serves this connection."""
         gateway = self._gateways.get(transport.get_extra_info("sockname"), self._default)
         return HttpProtocol.serving(gateway, self._config)
+
+    def _gateway(self, server_name: str | None) -> WsgiGateway:
+        return self.gateway_class(self._application, server_name, debug=self._debug, proxies=self._proxies)
 
     def _no_protocol(self) -> HttpProtocol:
         raise NotImplementedError("create_protocol makes the protocols")

@@ -17,6 +17,7 @@ from gevent import GreenletExit
 from gruvihttp.environ import Environ, connection_environ, request_environ
 from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.response import ResponseHead
+from gruvihttp.forwarded import TrustedProxies
 from gruvihttp.responsehead import charset_of, response_head
 from gruvihttp.sansio.events import Request
 
@@ -35,15 +36,24 @@ class WsgiGateway:
     """Calls `application` for exchanges.
 
     `server_name` goes into environ as SERVER_NAME; without it, the address that the client connected to does. `debug`
-    shows an application's traceback to the client.
+    shows an application's traceback to the client. `proxies` may change in environ what trusted proxies know better.
+    The environ of an exchange becomes its `notes`.
     """
 
-    def __init__(self, application: Application, server_name: str | None = None, *, debug: bool = False) -> None:
+    def __init__(
+        self,
+        application: Application,
+        server_name: str | None = None,
+        *,
+        debug: bool = False,
+        proxies: TrustedProxies | None = None,
+    ) -> None:
         if not callable(application):
             raise ValueError(f"a WSGI application must be callable, and {application!r} is not")
         self.server_name = server_name
         self._application = application
         self._debug = debug
+        self._proxies = proxies
 
     def __call__(self, exchange: Any) -> None:  # Any: the exchange of any HTTP version
         """Run the application for one exchange. What it raises is logged, and answered if that is possible."""
@@ -87,10 +97,23 @@ class WsgiGateway:
             base["wsgi.errors"] = _error_stream
             base["wsgi.file_wrapper"] = FileWrapper
         environ = request_environ(base, exchange.request)
+        if self._proxies is not None:
+            self._believe(self._proxies, environ, exchange)
+        exchange.notes = environ
         environ["wsgi.input"] = exchange.open_content()
         environ["gruvihttp.trailers"] = exchange.response_trailers
         environ["gruvihttp.request_trailers"] = exchange.request_trailers
         return environ
+
+
+    def _believe(self, proxies: TrustedProxies, environ: Environ, exchange: Any) -> None:
+        try:
+            proxies.adjust(environ, environ["gruvihttp.peername"])
+        except RemoteProtocolError as exc:
+            exchange.failure = exc  # the peer's, so it gets the status
+            peer = environ["REMOTE_ADDR"] or "at a Unix socket"
+            log.info("%s %s from the trusted proxy %s was refused: %s", *_named(exchange.request), peer, exc)
+            raise
 
 
 class _Call:

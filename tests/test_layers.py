@@ -29,7 +29,8 @@ LAYERS: dict[int, tuple[str, ...]] = {
     2: ("exchanges/",),
     3: (
         "protocol", "messages", "compose", "bodies", "fieldtools", "urls",
-        "wsgi", "environ", "responsehead", "echo", "websocket", "accesslog",
+        "wsgi", "environ", "forwarded", "responsehead", "echo", "websocket",
+        "accesslog", "accessrecord", "probes", "metrics",
     ),
     4: ("client", "pool", "server"),
     5: ("__init__", "http", "cli", "__main__", "commands/", "compat/", "testing"),
