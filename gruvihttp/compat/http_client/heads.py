@@ -65,16 +65,18 @@ def read(buffer: Buffer, method: str | None) -> Head | None:
     None if the engine refuses it, or if it is not there as a whole; nothing is removed then.
     """
     start = buffer.start
-    wire = buffer.data
+    data = buffer.data
+    line_bytes = bound("_MAXLINE")
     try:
-        event = read_response(buffer, _limits(bound("_MAXLINE"), bound("_MAXHEADERS") - 1))
+        event = read_response(buffer, _limits(line_bytes, bound("_MAXHEADERS") - 1))
         if event is None or event.status_code < 200:
             plan = _NO_CONTENT
         else:
             plan = of_response(event, b"HEAD" if method == "HEAD" else b"GET")
     except ProtocolError:
         event = None
-    if event is None:
+    wire = bytes(data[start : buffer.start])
+    if event is None or (len(wire) > line_bytes and max(map(len, wire.splitlines(keepends=True))) > line_bytes):
         buffer.skip_to(start)  # also forgets how far it was searched
         return None
     kind, length = plan.framing
@@ -82,12 +84,17 @@ def read(buffer: Buffer, method: str | None) -> Head | None:
         10 if event.http_version == b"1.0" else 11,
         event.status_code,
         event.reason.decode("latin-1").strip(),
-        kind == "chunked",
+        kind == "chunked" or (method == "HEAD" and _says_chunked(event.headers)),
         length if kind in _KNOWN_LENGTH else None,
         not plan.persists,
-        bytes(wire[start : buffer.start]),
+        wire,
         event.headers,
     )
+
+
+def _says_chunked(fields: Headers) -> bool:
+    """What the standard library tells of a response to HEAD, too, although there is no content (RFC 9110 §9.3.2)."""
+    return any(name == b"transfer-encoding" and value.lower() == b"chunked" for name, value in fields)
 
 
 def wire_of(version: str, status: int, reason: str, section: bytes) -> bytes:
@@ -118,7 +125,7 @@ def read_tolerantly(version: str, status: int, reason: str, section: bytes, meth
         10 if version in ("HTTP/1.0", "HTTP/0.9") else 11,
         status,
         reason.strip(),
-        bool(codings) and length is None,
+        bool(codings) and (length is None or method == "HEAD"),
         length,
         True,
         wire_of(version, status, reason, section),

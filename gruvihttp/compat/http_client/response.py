@@ -226,7 +226,7 @@ class HTTPResponse(stock.HTTPResponse):
         """Was everything read that belongs to this response, as far as we know?"""
         if self._head is None or self.will_close:
             return True
-        if not self.chunked:
+        if not self.chunked or self._method == "HEAD":
             return not self.length
         # Others may have read the chunks without us. Then there is no way to tell whether they read them all.
         return self._is_complete or (self.chunk_left is None and view.read_bytes > self._content_start)

@@ -11,7 +11,7 @@ Reading on would skip it silently, so a view refuses that, with the words that t
 from __future__ import annotations
 
 import io
-from typing import Any, NoReturn
+from typing import Any
 
 from gruvihttp.sansio.buffer import Buffer
 
@@ -165,14 +165,14 @@ class WireView(io.BufferedIOBase):
         """Give back the share of the socket, which closes when nobody holds one."""
         if not self.closed:
             self.closed = True
-            self._recv = _refuse_closed
+            self._is_interrupted = True
             if self._raw is not None:
                 self._raw.close()
             self._sock._decref_socketios()
 
     def _receive(self, size: int) -> bytes:
         if self._is_interrupted:
-            raise _interrupted()
+            raise self._refusal()
         self._is_interrupted = True  # cheaper than to catch everything
         piece: bytes = self._recv(size)
         self._is_interrupted = False
@@ -181,19 +181,14 @@ class WireView(io.BufferedIOBase):
 
     def _receive_into(self, view: memoryview) -> int:
         if self._is_interrupted:
-            raise _interrupted()
-        if self.closed:
-            _refuse_closed(view)
+            raise self._refusal()
         self._is_interrupted = True
         received: int = self._sock.recv_into(view)
         self._is_interrupted = False
         self.received_bytes += received
         return received
 
-
-def _interrupted() -> OSError:
-    return OSError("cannot read from timed out object")
-
-
-def _refuse_closed(_: object) -> NoReturn:
-    raise ValueError("I/O operation on closed file.")
+    def _refusal(self) -> Exception:
+        if self.closed:
+            return ValueError("I/O operation on closed file.")
+        return OSError("cannot read from timed out object")
