@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,11 +67,12 @@ sys.exit(sorted({HEAVY} & set(sys.modules)) or 0)
 
 
 MISTYPED = [
-    pytest.param(["srve"], "No such command 'srve'. Did you mean 'serve'?", id="misspelled"),
-    pytest.param(["hello:app"], "Did you mean 'gruvihttp serve hello:app'?", id="an-application"),
-    pytest.param(["http://h/"], "Did you mean 'gruvihttp get http://h/'?", id="a-url"),
-    pytest.param(["xyzzy"], "No such command 'xyzzy'.", id="nothing-like-it"),
-    pytest.param(["serve", "--bnd", "1"], "No such option '--bnd'. Did you mean '--bind'?", id="option"),
+    pytest.param(["srve"], r"No such command 'srve'\. Did you mean 'serve'\?", id="misspelled"),
+    pytest.param(["hello:app"], r".* Did you mean 'gruvihttp serve hello:app'\?", id="an-application"),
+    pytest.param(["http://h/"], r".* Did you mean 'gruvihttp get http://h/'\?", id="a-url"),
+    pytest.param(["xyzzy"], r"No such command 'xyzzy'\.", id="nothing-like-it"),
+    # releases of click differ in quotes and colons
+    pytest.param(["serve", "--bnd", "1"], r"No such option.* Did you mean '?--bind'?\?", id="option"),
 ]
 
 
@@ -79,5 +81,5 @@ def test_mistyped_word_is_met_with_the_one_that_was_meant(run: Run, arguments: l
     result = run(*arguments)
     first, second = result.stderr.decode().splitlines()
     assert result.returncode == 2
-    assert first.startswith("gruvihttp: ") and first.endswith(said)
+    assert re.fullmatch(f"gruvihttp: {said}", first)
     assert second.endswith("--help lists what there is")
