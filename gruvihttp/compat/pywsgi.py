@@ -1,0 +1,382 @@
+"""gevent.pywsgi's `WSGIServer`, so that a program for it is served by gruvihttp when its import is changed.
+
+Constructor, methods and attributes are gevent's. What differs: idle connections end when the server stops, and running
+requests get `stop_timeout` to finish whether there is a pool or not; `spawn` bounds the requests that run and not the
+connections that are open; tracebacks go to the logger ``gruvihttp.server``, and `error_log` is ``wsgi.errors``. A
+`handler_class` cannot be honoured, since a handler reads and writes HTTP itself. The rest of the server is not known
+here.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from time import time
+from typing import Any, Self
+
+import gevent
+from gevent import pywsgi
+from gevent import socket as gevent_socket
+from gevent.baseserver import parse_address  # type: ignore[attr-defined]  # not in the stubs
+from gevent.event import Event
+from gevent.pool import Pool
+
+from gruvihttp.compat.around import AroundServer
+from gruvihttp.limits import Limits, Timeouts
+from gruvihttp.net.listening import bind_sockets
+
+__all__ = ["LoggingLogAdapter", "WSGIHandler", "WSGIServer"]
+
+# The one handler that is honoured is the one that nobody has changed.
+WSGIHandler = pywsgi.WSGIHandler
+LoggingLogAdapter = pywsgi.LoggingLogAdapter
+
+_IGNORED_TLS = frozenset(("server_side", "do_handshake_on_connect", "suppress_ragged_eofs"))
+# What a request itself says; the rest of environ is what `WSGIServer.environ` says, if it says anything.
+_OF_REQUEST = frozenset(
+    (
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "PATH_INFO",
+        "QUERY_STRING",
+        "REMOTE_ADDR",
+        "REMOTE_PORT",
+        "REQUEST_METHOD",
+        "REQUEST_URI",
+        "SCRIPT_NAME",
+        "SERVER_PROTOCOL",
+        "wsgi.input",
+    )
+)
+_NOTHING_WRONG = (None, pywsgi.WSGIHandler)
+
+
+class WSGIServer:
+    """A WSGI server as gevent.pywsgi has it, served by gruvihttp.
+
+    `listener` is (host, port), ``':8080'``, ``'host:port'``, a port, ``'unix:/path'``, or a listening socket. `spawn`
+    is ``'default'``, or the most requests that run at once, as a number or a Pool, or a function that spawns
+    greenlets. `log` and `error_log` are ``'default'`` (stderr), None, a Logger or something with ``write``. `ssl_args`
+    are ``ssl_context``, or ``certfile``, ``keyfile``, ``ca_certs``, ``cert_reqs``, ``ciphers`` and ``ssl_version``.
+    `limits` and `timeouts` are gruvihttp's.
+
+    Raises TypeError for a `handler_class` of one's own, and says what to use instead.
+    """
+
+    application: Callable[..., Any] | None = None
+    handler_class: Any = pywsgi.WSGIHandler
+    environ_class: type[dict[str, Any]] = dict
+    base_env: dict[str, Any] = {}  # what a subclass wants in every environ; ours has all that PEP 3333 asks for
+    log: Any = None
+    error_log: Any = None
+    backlog = 256
+    stop_timeout: float | None = 1
+
+    def __init__(
+        self,
+        listener: Any,
+        application: Callable[..., Any] | None = None,
+        backlog: int | None = None,
+        spawn: Any = "default",
+        log: Any = "default",
+        error_log: Any = "default",
+        handler_class: Any = None,
+        environ: dict[str, Any] | None = None,
+        *,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        **ssl_args: Any,
+    ) -> None:
+        _check_handler(self, handler_class)
+        if application is not None:
+            self.application = application
+        if backlog is not None:
+            self.backlog = backlog
+        self.ssl_args = ssl_args
+        self._tls = _tls_context(ssl_args)
+        self._limits = limits
+        self._timeouts = timeouts
+        self._server: AroundServer | None = None
+        self._sockets: list[Any] = []
+        self._stopped = Event()
+        self._stopped.set()
+        self.set_listener(listener)
+        self.set_spawn(spawn)
+        self.log = _log_of(log, 20)  # as logging counts: INFO
+        self.error_log = _log_of(error_log, 40)  # ERROR
+        self.set_environ(environ)
+
+    # -- what it was told ----------------------------------------------------------------------------------------
+
+    def set_listener(self, listener: Any) -> None:
+        """Say where to listen: see the class."""
+        if hasattr(listener, "accept"):
+            if hasattr(listener, "do_handshake"):
+                raise TypeError(f"Expected a regular socket, not SSLSocket: {listener!r}")
+            self.family, self.address = listener.family, listener.getsockname()
+            self._sockets = [listener]
+        elif isinstance(listener, str) and listener.startswith("unix:"):
+            self.family, self.address = gevent_socket.AF_UNIX, listener.removeprefix("unix:")
+        else:
+            self.family, self.address = parse_address(listener)
+
+    def set_spawn(self, spawn: Any) -> None:
+        """Say how many requests may run at once, or what runs them: see the class."""
+        if spawn is None:
+            raise ValueError("spawn=None would serve one request at a time in the hub: say spawn=1")
+        self.pool = Pool(spawn) if isinstance(spawn, int) else spawn if hasattr(spawn, "spawn") else None
+        if self.pool is not None:
+            self._spawn = self.pool.spawn
+        else:
+            self._spawn = None if spawn in ("default", "raw") else spawn
+
+    def set_environ(self, environ: dict[str, Any] | None = None) -> None:
+        """Say what is to stand in every environ, above what gruvihttp would say."""
+        known = getattr(self, "environ", None) if environ is None else environ
+        self.environ = self.environ_class(self.base_env)
+        self.environ.update(known or {})
+        if self.environ.get("wsgi.errors") is None:
+            self.environ["wsgi.errors"] = self.error_log
+
+    def get_environ(self) -> dict[str, Any]:
+        """What stands in the environ of one request beside what the request says. For subclasses."""
+        return self.environ_class(self.environ)
+
+    # -- what it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def socket(self) -> Any:
+        """The listening socket. AttributeError when there is none, as gevent has it."""
+        if not self._sockets:
+            raise AttributeError("socket")
+        return self._sockets[0]
+
+    @property
+    def started(self) -> bool:
+        """Does it serve?"""
+        return not self._stopped.is_set()
+
+    @property
+    def closed(self) -> bool:
+        """Has it no listening socket?"""
+        return not self._sockets
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Does it speak TLS?"""
+        return self._tls is not None
+
+    @property
+    def server_host(self) -> str | None:
+        """The address of the interface; None for a Unix socket."""
+        return self.address[0] if isinstance(self.address, tuple) else None
+
+    @property
+    def server_port(self) -> int | None:
+        """The port; None for a Unix socket."""
+        return self.address[1] if isinstance(self.address, tuple) else None
+
+    def full(self) -> bool:
+        """Are as many requests running as may?"""
+        return self.pool is not None and bool(self.pool.full())
+
+    def __repr__(self) -> str:
+        state = "started" if self.started else "closed" if self.closed else "bound"
+        return f"<{type(self).__name__} at {self.address} {state}>"
+
+    # -- serving -------------------------------------------------------------------------------------------------
+
+    def init_socket(self) -> None:
+        """Bind and listen, without accepting. `start` does it too."""
+        if not self._sockets:
+            bound = bind_sockets(self.address, backlog=self.backlog)
+            self._sockets = [
+                gevent_socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach()) for sock in bound
+            ]
+            self.address = self._sockets[0].getsockname()
+
+    def start(self) -> None:
+        """Begin to serve, and return. May be called again after `stop`."""
+        if self.started:
+            return
+        self.init_socket()
+        self._server = AroundServer(_Application(self), limits=self._limits, timeouts=self._timeouts)
+        try:
+            for sock in self._sockets:  # the socket stays the caller's, so ours is another descriptor of it
+                self._server.listen(os.dup(sock.fileno()), self._tls or False)
+        except BaseException:
+            self.close()
+            raise
+        self._stopped.clear()
+
+    def close(self) -> None:
+        """Stop listening. Idle connections end, running requests go on. Returns at once; idempotent."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.drain()
+        for sock in self._sockets:
+            sock.close()
+        if self._sockets and isinstance(self.address, str) and not self.address.startswith("\0"):
+            with suppress(OSError):
+                os.unlink(self.address)
+        self._sockets = []
+        self._stopped.set()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stop listening, wait `timeout` seconds for running requests, by default `stop_timeout`.
+
+        What is left then is aborted if there is a pool, and goes on if there is none.
+        """
+        server = self._server
+        self.close()
+        patience = self.stop_timeout if timeout is None else timeout
+        if server is None:
+            return
+        if self.pool is None:
+            server.join(patience)
+            return
+        server.close(patience)
+        if hasattr(self.pool, "kill"):
+            self.pool.kill(block=True, timeout=1)
+
+    def serve_forever(self, stop_timeout: float | None = None) -> None:
+        """Start if that has not been done, and serve until `stop` or `close` is called or an exception comes."""
+        if not self.started:
+            self.start()
+        try:
+            self._stopped.wait()
+        finally:  # in another greenlet, for what has come here may be a Timeout that goes off again
+            gevent.spawn(self.stop, stop_timeout).join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # -- one request ---------------------------------------------------------------------------------------------
+
+    def _run(self, exchange: Any, serve: Callable[[Any], None]) -> None:
+        """Serve an exchange where `spawn` says, and log it."""
+        begun = time()
+        if self._spawn is None:
+            serve(exchange)
+        else:
+            _run_elsewhere(self._spawn, exchange, serve)
+        if not isinstance(self.log, _NoLog):
+            self.log.write(_log_line(exchange, time() - begun) + "\n")
+
+    def _call(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Call the application with what `environ` is to hold."""
+        said = self.get_environ()
+        for key, value in said.items():
+            if key not in _OF_REQUEST and not (key.startswith("HTTP_") and key in environ):
+                environ[key] = value
+        if self.environ_class is not dict:
+            environ = self.environ_class(environ)
+        if self.application is None:
+            raise TypeError("no application was given to WSGIServer")
+        result: Iterable[bytes] = self.application(environ, start_response)
+        return result
+
+
+class _Application:
+    """What gruvihttp serves on behalf of a `WSGIServer`."""
+
+    def __init__(self, server: WSGIServer) -> None:
+        self.around = server._run
+        self._call = server._call
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return self._call(environ, start_response)
+
+
+def _run_elsewhere(spawn: Callable[..., Any], exchange: Any, serve: Callable[[Any], None]) -> None:
+    """Serve an exchange in a greenlet that `spawn` makes, and wait for it."""
+    failures: list[BaseException] = []
+    done = Event()
+
+    def run() -> None:
+        try:
+            serve(exchange)
+        except BaseException as exc:
+            failures.append(exc)
+        finally:
+            done.set()
+
+    greenlet = spawn(run)
+    wait = getattr(greenlet, "join", done.wait)  # a greenlet that is killed before it begins never sets the event
+    wait()
+    if failures and not isinstance(failures[0], gevent.GreenletExit):
+        raise failures[0]
+
+
+def _log_line(exchange: Any, seconds: float) -> str:
+    """A line of the access log as pywsgi writes it."""
+    request = exchange.request
+    peer = exchange.connection.channel.get_extra_info("peername")
+    client = peer[0] if isinstance(peer, tuple) and peer else "-"
+    target = request.target.decode("latin-1").replace('"', "%22")
+    start = f"{request.method.decode('ascii')} {target} HTTP/{request.http_version.decode('ascii')}"
+    moment = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+    status = exchange.head.status if exchange.head is not None else "-"
+    return f'{client} - - [{moment}] "{start}" {status} {exchange.sent_bytes or "-"} {seconds:.6f}'
+
+
+class _NoLog:
+    """Where nobody wants a log; gevent's programs may write to it all the same."""
+
+    def write(self, text: str) -> None:
+        """Drop it."""
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Drop them."""
+
+    def flush(self) -> None:
+        """Nothing is held."""
+
+
+def _log_of(target: Any, level: int) -> Any:
+    if isinstance(target, str) and target == "default":
+        return sys.stderr
+    if target is None:
+        return _NoLog()
+    if not hasattr(target, "write") and hasattr(target, "log"):
+        return LoggingLogAdapter(target, level)
+    return target
+
+
+def _tls_context(arguments: dict[str, Any]) -> ssl.SSLContext | None:
+    """The context that gevent's `ssl_args` describe; None for no TLS."""
+    given = {name: value for name, value in arguments.items() if name not in _IGNORED_TLS}
+    if not given:
+        return None
+    context = given.pop("ssl_context", None)
+    if context is None:
+        context = ssl.SSLContext(given.pop("ssl_version", None) or ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(given.pop("certfile"), given.pop("keyfile", None))
+        if (authorities := given.pop("ca_certs", None)) is not None:
+            context.load_verify_locations(authorities)
+        if (ciphers := given.pop("ciphers", None)) is not None:
+            context.set_ciphers(ciphers)
+        context.verify_mode = given.pop("cert_reqs", context.verify_mode)
+    if given:
+        raise TypeError(f"WSGIServer does not know {', '.join(sorted(given))}; give an ssl_context instead")
+    checked: ssl.SSLContext = context
+    return checked
+
+
+def _check_handler(server: WSGIServer, handler_class: Any) -> None:
+    """Refuse a handler that does something of its own, and say how else that is done."""
+    wanted = handler_class if handler_class is not None else type(server).handler_class
+    if wanted in _NOTHING_WRONG:
+        return
+    raise TypeError(
+        f"handler_class {getattr(wanted, '__name__', wanted)!r} cannot be honoured: gruvihttp reads and writes HTTP "
+        "itself. For the access log pass log=; for environ pass environ= or override WSGIServer.get_environ(); for all "
+        "else wrap the application"
+    )

@@ -1,0 +1,362 @@
+"""Programs written for gevent.pywsgi, run with it and with `gruvihttp.compat.pywsgi` in its place."""
+
+from __future__ import annotations
+
+import io
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+import gevent.pool
+import gevent.pywsgi
+import gevent.ssl
+import pytest
+import trustme
+from gevent import socket as gevent_socket
+from gevent.event import Event
+
+import gruvihttp.compat.pywsgi
+
+GUARD = 10.0
+LOCAL = ("127.0.0.1", 0)
+
+both = pytest.mark.parametrize(
+    "WSGIServer", [gevent.pywsgi.WSGIServer, gruvihttp.compat.pywsgi.WSGIServer], ids=["gevent", "gruvihttp"]
+)
+
+
+def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}".encode()]
+
+
+def get(address: Any, target: str = "/", context: ssl.SSLContext | None = None) -> bytes:
+    """The content of the answer to a GET, which must be 200."""
+    family = gevent_socket.AF_UNIX if isinstance(address, str) else gevent_socket.AF_INET
+    sock = gevent_socket.socket(family, gevent_socket.SOCK_STREAM)
+    with gevent.Timeout(GUARD):
+        sock.connect(address)
+        if context is not None:
+            sock = _wrap(sock, context)
+        sock.sendall(f"GET {target} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n".encode())
+        with sock, sock.makefile("rb") as stream:
+            head, _, content = stream.read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    return content
+
+
+def _wrap(sock: Any, context: ssl.SSLContext) -> Any:
+    from gevent.ssl import SSLContext
+
+    ours = SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ours.load_verify_locations(cadata="".join(ssl.DER_cert_to_PEM_cert(der) for der in context.get_ca_certs(True)))
+    return ours.wrap_socket(sock, server_hostname="localhost")
+
+
+@both
+def test_start_serve_stop(WSGIServer: Any) -> None:
+    server = WSGIServer(LOCAL, hello, log=None)
+    assert not server.started
+    server.start()
+    assert server.started and not server.closed
+    assert (server.server_host, server.server_port) == server.address
+    assert get(server.address, "/a") == b"GET /a"
+    server.stop()
+    assert server.closed and not server.started
+    with pytest.raises(ConnectionRefusedError):
+        get(server.address)
+
+
+@both
+def test_the_same_server_starts_again_at_its_address(WSGIServer: Any) -> None:
+    server = WSGIServer(LOCAL, hello, log=None)
+    for _ in range(3):
+        server.start()
+        assert get(server.address) == b"GET /"
+        server.stop()
+
+
+@both
+def test_serve_forever_ends_when_another_greenlet_stops_it(WSGIServer: Any) -> None:
+    server = WSGIServer(LOCAL, hello, log=None)
+    serving = gevent.spawn(server.serve_forever, stop_timeout=1)
+    gevent.sleep(0)
+    assert get(server.address) == b"GET /"
+    server.stop(timeout=1)
+    serving.get(timeout=GUARD)
+
+
+@both
+def test_serve_forever_passes_a_timeout_on_and_stops(WSGIServer: Any) -> None:
+    server = WSGIServer(LOCAL, hello, log=None)
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.05):
+        server.serve_forever()
+    assert server.closed
+
+
+@both
+def test_timeout_of_the_application_ends_what_it_guards(WSGIServer: Any) -> None:
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        with gevent.Timeout(0.01, False):
+            Event().wait()
+        return hello(environ, start_response)
+
+    with WSGIServer(LOCAL, application, log=None) as server:
+        server.start()
+        assert get(server.address) == b"GET /"
+
+
+@both
+@pytest.mark.parametrize("kind", ["gevent", "fromfd"])
+def test_listener_is_a_socket_that_listens(WSGIServer: Any, kind: str) -> None:
+    listener = gevent_socket.socket()
+    listener.bind(LOCAL)
+    listener.listen(16)
+    if kind == "fromfd":
+        import socket
+
+        listener = socket.socket(fileno=listener.detach())
+    server = WSGIServer(listener, hello, log=None)
+    assert server.address == listener.getsockname()
+    server.start()
+    assert get(server.address) == b"GET /"
+    server.stop()
+
+
+@both
+def test_init_socket_binds_before_start(WSGIServer: Any) -> None:
+    server = WSGIServer(LOCAL, hello, log=None)
+    server.init_socket()
+    asking = gevent.spawn(get, server.address)
+    gevent.sleep(0)
+    server.start()
+    assert asking.get(timeout=GUARD) == b"GET /"
+    server.stop()
+
+
+@both
+@pytest.mark.parametrize("written", ["127.0.0.1:0", ":0", "*:0"])
+def test_address_written_as_text(WSGIServer: Any, written: str) -> None:
+    with WSGIServer(written, hello, log=None) as server:
+        server.start()
+        assert get(("127.0.0.1", server.server_port)) == b"GET /"
+
+
+def test_unix_path_written_as_text(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with gruvihttp.compat.pywsgi.WSGIServer(f"unix:{path}", hello, log=None) as server:
+        server.start()
+        assert get(path) == b"GET /"
+    assert not Path(path).exists()
+
+
+@both
+def test_unix_listener(WSGIServer: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    listener = gevent_socket.socket(gevent_socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(16)
+    with WSGIServer(listener, hello, log=None) as server:
+        server.start()
+        assert get(path) == b"GET /"
+        assert (server.server_host, server.server_port) == (None, None)
+
+
+@both
+def test_environ_of_the_server_reaches_the_application(WSGIServer: Any) -> None:
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [])
+        return [f"{environ['SERVER_NAME']}|{environ['mine']}|{environ['PATH_INFO']}".encode()]
+
+    ours = {"SERVER_NAME": "www", "mine": "1"}
+    with WSGIServer(LOCAL, application, log=None, environ=ours) as server:
+        server.start()
+        assert get(server.address, "/p") == b"www|1|/p"
+        server.set_environ({"mine": "2", "SERVER_NAME": "w"})
+        assert get(server.address, "/p") == b"w|2|/p"
+
+
+@both
+def test_get_environ_of_a_subclass_is_asked_for_each_request(WSGIServer: Any) -> None:
+    class Counting(WSGIServer):  # type: ignore[misc]
+        count = 0
+
+        def get_environ(self) -> Any:
+            environ = super().get_environ()
+            self.count += 1
+            environ["count"] = str(self.count)
+            return environ
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["count"].encode()]
+
+    with Counting(LOCAL, application, log=None) as server:
+        server.start()
+        assert [get(server.address), get(server.address)] == [b"1", b"2"]
+
+
+@both
+def test_application_may_be_set_later_or_by_a_subclass(WSGIServer: Any) -> None:
+    class Hello(WSGIServer):  # type: ignore[misc]
+        application = staticmethod(hello)
+
+    with Hello(LOCAL, log=None) as server:
+        server.start()
+        assert get(server.address) == b"GET /"
+
+
+@both
+@pytest.mark.parametrize("kind", ["file", "logger"])
+def test_log_gets_a_line_for_each_request(WSGIServer: Any, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    stream = io.StringIO()
+    with WSGIServer(LOCAL, hello, log=stream if kind == "file" else logging.getLogger("access")) as server:
+        server.start()
+        get(server.address, "/seen")
+        server.stop()
+    line = stream.getvalue() if kind == "file" else caplog.messages[-1]
+    assert line.startswith("127.0.0.1 - - [")
+    assert '"GET /seen HTTP/1.1" 200 ' in line
+
+
+@both
+def test_error_log_is_wsgi_errors(WSGIServer: Any) -> None:
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        environ["wsgi.errors"].write("mine\n")
+        return hello(environ, start_response)
+
+    errors = io.StringIO()
+    with WSGIServer(LOCAL, application, log=None, error_log=errors) as server:
+        server.start()
+        get(server.address)
+    assert errors.getvalue() == "mine\n"
+
+
+@both
+@pytest.mark.parametrize("kind", ["number", "pool", "function"])
+def test_spawn_runs_the_requests(WSGIServer: Any, kind: str) -> None:
+    gate, running = Event(), []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        running.append(1)
+        assert gate.wait(GUARD)
+        return hello(environ, start_response)
+
+    spawn: Any = {"number": 2, "pool": gevent.pool.Pool(2), "function": gevent.Greenlet.spawn}[kind]
+    with WSGIServer(LOCAL, application, log=None, spawn=spawn) as server:
+        server.start()
+        asking = [gevent.spawn(get, server.address) for _ in range(4)]
+        bound = 4 if kind == "function" else 2
+        with gevent.Timeout(GUARD):
+            while len(running) < bound:
+                gevent.sleep(0.001)
+            while kind != "function" and not server.full():
+                gevent.sleep(0.001)
+        assert len(running) == bound
+        gate.set()
+        assert [one.get(timeout=GUARD) for one in asking] == [b"GET /"] * 4
+
+
+def test_idle_connections_do_not_count_as_running() -> None:
+    with gruvihttp.compat.pywsgi.WSGIServer(LOCAL, hello, log=None, spawn=1) as server:
+        server.start()
+        idle = gevent_socket.create_connection(server.address)
+        gevent.sleep(0)
+        assert get(server.address) == b"GET /"
+        idle.close()
+
+
+@both
+def test_stop_with_a_pool_kills_what_does_not_end(WSGIServer: Any) -> None:
+    entered, killed = Event(), Event()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        entered.set()
+        try:
+            Event().wait()
+        finally:
+            killed.set()
+        return []
+
+    server = WSGIServer(LOCAL, application, log=None, spawn=10)
+    server.start()
+    sock = gevent_socket.create_connection(server.address)
+    sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert entered.wait(GUARD)
+    server.stop(timeout=0.01)
+    assert killed.wait(GUARD)
+    sock.close()
+
+
+def test_stop_lets_a_running_request_end() -> None:
+    entered, gate = Event(), Event()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        entered.set()
+        assert gate.wait(GUARD)
+        return hello(environ, start_response)
+
+    server = gruvihttp.compat.pywsgi.WSGIServer(LOCAL, application, log=None)
+    server.start()
+    asking = gevent.spawn(get, server.address)
+    assert entered.wait(GUARD)
+    stopping = gevent.spawn(server.stop, GUARD)
+    gevent.sleep(0)
+    assert server.closed
+    gate.set()
+    assert asking.get(timeout=GUARD) == b"GET /"
+    stopping.get(timeout=GUARD)
+
+
+@both
+@pytest.mark.parametrize("how", ["files", "context"])
+def test_tls(WSGIServer: Any, how: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_pem.write_to_path(str(tmp_path / "key"))
+    issued.cert_chain_pems[0].write_to_path(str(tmp_path / "cert"))
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    files = {"certfile": str(tmp_path / "cert"), "keyfile": str(tmp_path / "key")}
+    arguments: dict[str, Any] = files if how == "files" else {"ssl_context": context}
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["wsgi.url_scheme"].encode()]
+
+    with WSGIServer(LOCAL, application, log=None, **arguments) as server:
+        assert server.ssl_enabled
+        server.start()
+        assert get(server.address, context=trusting) == b"https"
+
+
+class Mine(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
+    pass
+
+
+def test_handler_of_ones_own_is_refused_with_what_to_do_instead() -> None:
+    with pytest.raises(TypeError, match="'Mine' cannot be honoured.*pass log=.*wrap the application"):
+        gruvihttp.compat.pywsgi.WSGIServer(LOCAL, hello, handler_class=Mine)
+
+
+def test_unknown_tls_argument_is_named() -> None:
+    with pytest.raises(TypeError, match="does not know server_hostname; give an ssl_context"):
+        gruvihttp.compat.pywsgi.WSGIServer(LOCAL, hello, ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), server_hostname="a")
+
+
+def test_unchanged_handler_is_accepted() -> None:
+    gruvihttp.compat.pywsgi.WSGIServer(LOCAL, hello, handler_class=gevent.pywsgi.WSGIHandler)
+
+
+@both
+def test_address_in_use_is_an_oserror(WSGIServer: Any) -> None:
+    with WSGIServer(LOCAL, hello, log=None) as server:
+        server.start()
+        with pytest.raises(OSError, match="in use"):
+            WSGIServer(server.address, hello, log=None).start()
