@@ -72,7 +72,8 @@ class Sender:
 
     def unsent(self) -> list[Stream]:
         """The streams whose request has not left, so that they have no id yet."""
-        return [stream for stream, _, _ in self.heads if not stream.id and not stream.closed]
+        waiting = [stream for stream, _, _ in self.heads if not stream.id and not stream.closed]
+        return list(dict.fromkeys(waiting))  # once, though its trailers may wait, too
 
     def control(self, frame: bytes) -> None:
         """Send a control frame."""

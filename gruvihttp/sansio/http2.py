@@ -385,6 +385,8 @@ class H2Engine:
         for stream in self.streams:
             stream.recv_window += delta
             stream.window_bytes += delta
+            if stream.credited:  # what was too little to be told of may be all of a narrower window
+                self._receiver.credit(stream, 0)
 
 
 def _frozen(data: Any) -> bytes | memoryview:

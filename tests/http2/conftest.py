@@ -90,6 +90,10 @@ class Side:
         self.events += new
         return said(new)
 
+    def said(self) -> list[str]:
+        """All events there were."""
+        return said(self.events)
+
     def stream(self, stream_id: int) -> Any:
         """A stream that there was an event of."""
         return next(stream for stream, _ in self.events if stream.id == stream_id)
@@ -153,6 +157,7 @@ class LibraryStream:
         self.queue = b""
         self.end_offered = False
         self.trailers: list[tuple[bytes, bytes]] | None = None
+        self.received_trailers: list[tuple[bytes, bytes]] | None = None
         self.sent_end = False
         self.closed = False
 
@@ -180,8 +185,8 @@ class LibraryEngine:
         return [pair for event in events for pair in self.translated(event)]
 
     def translated(self, event: Any) -> list[tuple[Any, Any]]:
-        stream = self.streams.setdefault(getattr(event, "stream_id", None) or 0, LibraryStream(event.stream_id or 0)) \
-            if getattr(event, "stream_id", None) else self.streams[0]
+        stream_id = getattr(event, "stream_id", None) or 0
+        stream = self.streams.setdefault(stream_id, LibraryStream(stream_id))
         match event:
             case h2.events.RequestReceived():
                 pseudo = {name: value for name, value in event.headers if name[:1] == b":"}
@@ -200,19 +205,17 @@ class LibraryEngine:
                     self.h2.acknowledge_received_data(event.flow_controlled_length, stream.id)
                 return [(stream, Data(bytes(event.data)))] if event.data else []
             case h2.events.TrailersReceived():
-                stream.trailers = list(event.headers)
+                stream.received_trailers = list(event.headers)
             case h2.events.StreamEnded():
-                return [(stream, EndOfMessage(headers=stream.trailers))]
+                return [(stream, EndOfMessage(headers=stream.received_trailers))]
             case h2.events.StreamReset():
                 stream.closed = True
                 return [(stream, StreamReset(ErrorCode.of(event.error_code)))]
         return []
 
     def open(self, request: Request, *, scheme: bytes = b"https", end: bool = False) -> LibraryStream:
-        stream = self.streams[0] = self.streams[self.h2.get_next_available_stream_id()] = LibraryStream(
-            self.h2.get_next_available_stream_id()
-        )
-        self.streams[0] = LibraryStream(0)
+        stream = LibraryStream(self.h2.get_next_available_stream_id())
+        self.streams[stream.id] = stream
         fields = dict(request.headers)
         pseudo = [(b":method", request.method), (b":authority", fields[b"host"]), (b":scheme", scheme)]
         pseudo.append((b":path", request.target))
