@@ -9,6 +9,8 @@ from http import HTTPStatus
 from http.client import responses
 
 __all__ = [
+    "DEFAULT_CHARSET",
+    "charset_of",
     "get_header",
     "parse_content_type",
     "parse_te",
@@ -19,6 +21,8 @@ __all__ = [
 ]
 
 Fields = list[tuple[str, str]]
+
+DEFAULT_CHARSET = "iso-8859-1"  # what gruvi encodes text with when Content-Type names none; RFC 2616 §3.7.1 had it so
 
 # OK, NOT_FOUND and all the others, as http.client has them
 globals().update({status.name: status for status in HTTPStatus})
@@ -50,6 +54,13 @@ def parse_content_type(content_type: str | None) -> tuple[str | None, dict[str, 
     parameters = message.get_params([])
     named = {name.lower(): value for name, value in parameters[1:]}
     return (parameters[0][0].lower() if parameters else ""), named
+
+
+def charset_of(content_type: str) -> str | None:
+    """The charset that the value of a Content-Type names, in lower case."""
+    message = Message()
+    message["Content-Type"] = content_type
+    return message.get_content_charset()
 
 
 def parse_te(te: str | None) -> list[tuple[str, str | None]]:

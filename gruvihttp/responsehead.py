@@ -6,14 +6,14 @@ raised inside the application, where the mistake is. What is sent when is not kn
 
 from __future__ import annotations
 
-from email.message import Message
 from typing import Any
 
 from gruvihttp.exchanges.response import PHRASES, ResponseHead
+from gruvihttp.fieldtools import DEFAULT_CHARSET, charset_of
 from gruvihttp.sansio.grammar import FIELD_NAME_RE, REASON_RE
 from gruvihttp.sansio.headers import HOP_BY_HOP, Field
 
-__all__ = ["charset_of", "response_head"]
+__all__ = ["content_charset", "response_head"]
 
 
 def response_head(status: str, headers: list[tuple[str, str]]) -> ResponseHead:
@@ -37,13 +37,12 @@ def response_head(status: str, headers: list[tuple[str, str]]) -> ResponseHead:
     return head
 
 
-def charset_of(fields: list[Field]) -> str:
+def content_charset(fields: list[Field]) -> str:
     """The charset that Content-Type names, or ISO-8859-1."""
-    message = Message()
     for name, value in fields:
         if name.lower() == b"content-type":
-            message["Content-Type"] = value.decode("latin-1")
-    return message.get_content_charset("iso-8859-1")
+            return charset_of(value.decode("latin-1")) or DEFAULT_CHARSET
+    return DEFAULT_CHARSET
 
 
 _known_statuses: dict[str, tuple[int, bytes]] = {}

@@ -18,7 +18,7 @@ from gruvihttp.environ import Environ, connection_environ, request_environ
 from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.response import ResponseHead
 from gruvihttp.forwarded import TrustedProxies
-from gruvihttp.responsehead import charset_of, response_head
+from gruvihttp.responsehead import content_charset, response_head
 from gruvihttp.sansio.events import Request
 
 __all__ = ["Application", "ErrorStream", "FileWrapper", "WsgiGateway"]
@@ -205,7 +205,7 @@ class _Call:
         if isinstance(block, str):
             if self._head is None:
                 raise AssertionError("content came before start_response was called")
-            return block.encode(charset_of(self._head.fields))
+            return block.encode(content_charset(self._head.fields))
         if isinstance(block, (bytes, bytearray, memoryview)):
             return bytes(block)
         raise TypeError(f"an application's content must be bytes, not {type(block).__name__}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gruvihttp.errors import LocalProtocolError
 from gruvihttp.sansio.grammar import METHOD_RE, REASON_RE, TARGET_RE
@@ -76,26 +76,9 @@ class Request(Event):
     __hash__ = None  # type: ignore[assignment]  # as h11 has it
 
 
-def _check_response(event: InformationalResponse | Response, lowest: int, highest: int) -> None:
-    status = event.status_code
-    if type(status) is not int:
-        if not isinstance(status, int) or isinstance(status, bool):
-            raise LocalProtocolError("status code must be integer")
-        _set(event, "status_code", int(status))  # an IntEnum becomes a plain int
-    if not lowest <= status <= highest:
-        raise LocalProtocolError(
-            f"{type(event).__name__} status_code should be in range [{lowest}, {highest}], not {status}"
-        )
-    if not REASON_RE.fullmatch(event.reason):
-        raise LocalProtocolError("Illegal reason characters")
-
-
 @dataclass(init=False, frozen=True)
-class InformationalResponse(Event):
-    """The head of an informational response: `status_code` 100 to 199 (RFC 9110 §15.2). It has no content.
-
-    `headers`, `http_version` and `reason` may be left out. Raises LocalProtocolError if a part breaks its rules.
-    """
+class _AnyResponse(Event):
+    """The head of a response, informational or final. Subclasses say which statuses are theirs."""
 
     __slots__ = ("headers", "http_version", "reason", "status_code")
 
@@ -104,41 +87,49 @@ class InformationalResponse(Event):
     reason: bytes
     status_code: int
 
+    _statuses: ClassVar[tuple[int, int]]
+
     def __init__(
         self, *, status_code: int, headers: GivenHeaders = None, http_version: Text = b"1.1", reason: Text = b""
     ) -> None:
         _set(self, "headers", Headers.of(headers))
         _set(self, "http_version", to_bytes(http_version))
         _set(self, "reason", to_bytes(reason))
-        _set(self, "status_code", status_code)
-        _check_response(self, 100, 199)
+        if not isinstance(status_code, int) or isinstance(status_code, bool):
+            raise LocalProtocolError("status code must be integer")
+        _set(self, "status_code", int(status_code))  # an IntEnum becomes a plain int
+        lowest, highest = self._statuses
+        if not lowest <= status_code <= highest:
+            raise LocalProtocolError(
+                f"{type(self).__name__} status_code should be in range [{lowest}, {highest}], not {status_code}"
+            )
+        if not REASON_RE.fullmatch(self.reason):
+            raise LocalProtocolError("Illegal reason characters")
 
     __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(init=False, frozen=True)
-class Response(Event):
+class InformationalResponse(_AnyResponse):
+    """The head of an informational response: `status_code` 100 to 199 (RFC 9110 §15.2). It has no content.
+
+    `headers`, `http_version` and `reason` may be left out. Raises LocalProtocolError if a part breaks its rules.
+    """
+
+    __slots__ = ()
+    _statuses = (100, 199)
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(init=False, frozen=True)
+class Response(_AnyResponse):
     """The head of a final response: `status_code` 200 to 999 (RFC 9110 §15).
 
     `headers`, `http_version` and `reason` may be left out. Raises LocalProtocolError if a part breaks its rules.
     """
 
-    __slots__ = ("headers", "http_version", "reason", "status_code")
-
-    headers: Headers
-    http_version: bytes
-    reason: bytes
-    status_code: int
-
-    def __init__(
-        self, *, status_code: int, headers: GivenHeaders = None, http_version: Text = b"1.1", reason: Text = b""
-    ) -> None:
-        _set(self, "headers", Headers.of(headers))
-        _set(self, "http_version", to_bytes(http_version))
-        _set(self, "reason", to_bytes(reason))
-        _set(self, "status_code", status_code)
-        _check_response(self, 200, 999)
-
+    __slots__ = ()
+    _statuses = (200, 999)
     __hash__ = None  # type: ignore[assignment]
 
 
