@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from gruvihttp.errors import Timeout, TransportError
+from gruvihttp.net.proxyprotocol import MalformedProxyHeader, scan
 from gruvihttp.net.receiving import READ_BYTES, closed_error
 from gruvihttp.net.sending import Sending
 from gruvihttp.net.sockets import Address, format_address, set_up, take_over, unix_credentials
@@ -18,6 +20,7 @@ from gruvihttp.net.tlslayer import TlsLayer, handshake_error
 
 __all__ = ["Channel"]
 
+_PEEK_BYTES = 4096  # more than the header of any proxy, unless it passes on certificates
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
@@ -34,7 +37,7 @@ class Channel(Sending):
     when the socket is closed, wherever that happens.
     """
 
-    __slots__ = ("__weakref__", "_peername", "_sockname", "on_close")
+    __slots__ = ("__weakref__", "_peername", "_proxy", "_sockname", "on_close")
 
     def __init__(self, sock: Any, peername: Address = None) -> None:  # Any: see `take_over`
         """Take over `sock`: a socket of any library, or a descriptor. `peername` saves asking the system."""
@@ -43,7 +46,51 @@ class Channel(Sending):
         super().__init__(sock)
         self._peername = peername
         self._sockname: Address = None
+        self._proxy: tuple[Address, Address] | None = None
         self.on_close: Callable[[Any], object] | None = None  # Any: the subclass that it is set on
+
+    # -- before everything else --------------------------------------------------------------------------------
+
+    def peek(self, deadline: float | None = None, phase: str = "read") -> bytes:
+        """Wait until something has arrived and return the beginning of it, which is not taken away.
+
+        ``b""`` at the end of the stream. Raises Timeout(phase) or TransportError. Not for streams that speak TLS.
+        """
+        while True:
+            try:
+                return self._sock.recv(_PEEK_BYTES, _socket.MSG_PEEK)
+            except BlockingIOError:
+                self._wait_readable(deadline, phase)
+            except OSError as exc:
+                self._fail(exc)
+
+    def receive_proxy_header(self, deadline: float | None = None) -> bool:
+        """Read a header of the PROXY protocol; ``peername`` and ``sockname`` are what it says from now on.
+
+        It comes before everything else, TLS included; nothing behind it is read. False if the peer goes, or lets the
+        deadline pass, without having said anything: so do those who only look whether somebody listens.
+
+        Raises TransportError if what comes is no such header, and Timeout("proxy") if it is late.
+        """
+        header = None
+        held = bytearray()
+        try:
+            while header is None:
+                arrived = self.peek(deadline, "proxy")
+                if not arrived:
+                    raise TransportError("PROXY header: the peer closed the connection")
+                header = scan(held + arrived)
+                held += self._sock.recv(len(arrived) if header is None else header.size - len(held))
+        except MalformedProxyHeader as exc:
+            raise TransportError(f"PROXY header: {exc}") from exc
+        except (Timeout, TransportError):
+            if held:
+                raise
+            return False
+        if header.source is not None:
+            self._proxy = (self._address("peername"), self._address("sockname"))
+            self._peername, self._sockname = header.source, header.destination
+        return True
 
     # -- TLS ---------------------------------------------------------------------------------------------------
 
@@ -169,9 +216,9 @@ class Channel(Sending):
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # Any: as many types as names
         """A fact about the connection, or `default` where there is none.
 
-        Names: ``peername``, ``sockname``, ``unix_creds`` (pid, uid, gid), ``socket``, and for TLS ``ssl`` (the
-        SSLObject), ``sslctx``, ``server_hostname``, ``alpn``. The socket is the raw one: good for its options, not
-        for reading or writing.
+        Names: ``peername``, ``sockname``, ``proxy`` (peername and sockname of the socket itself, where a PROXY header
+        has said others), ``unix_creds`` (pid, uid, gid), ``socket``, and for TLS ``ssl`` (the SSLObject), ``sslctx``,
+        ``server_hostname``, ``alpn``. The socket is the raw one: good for its options, not for reading or writing.
         """
         found = self._find_fact(name)
         return default if found is None else found
@@ -179,6 +226,8 @@ class Channel(Sending):
     def _find_fact(self, name: str) -> Any:
         if name in ("peername", "sockname"):
             return self._address(name)
+        if name == "proxy":
+            return self._proxy
         if name == "socket":
             return self._sock
         if name == "unix_creds":

@@ -1,7 +1,7 @@
 """gruvi's server side: `Server` accepts connections and gives each a protocol.
 
-It needs no greenlet of its own: listeners accept in the hub, and protocols start there. Only a TLS handshake gets a
-greenlet, so that nobody waits for a peer that is slow with it.
+It needs no greenlet of its own: listeners accept in the hub, and protocols start there. Only a TLS handshake or a PROXY
+header gets a greenlet, so that nobody waits for a peer that is slow with it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import ssl as ssl_module
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -18,11 +18,12 @@ import gevent
 from gevent import get_hub
 from gevent.event import Event
 
-from gruvihttp.errors import Error
+from gruvihttp.errors import Error, TransportError
 from gruvihttp.limits import Timeouts
 from gruvihttp.net.deadline import moment_after, timeout_or_default
 from gruvihttp.net.endpoint import Endpoint, ProtocolFactory
 from gruvihttp.net.listening import Listener, open_listeners
+from gruvihttp.net.networks import Networks
 from gruvihttp.net.protocol import MessageProtocol
 from gruvihttp.net.sockets import Address, RawSocket, format_address
 from gruvihttp.net.tls import TlsOption, server_context
@@ -62,7 +63,9 @@ class Server(Endpoint):
     ) -> None:
         super().__init__(protocol_factory, timeout)
         self.timeouts = Timeouts.flat(timeout) if timeouts is None else timeouts
+        self.accepted = 0  # connections, so far
         self.handshake_failures = 0
+        self.proxy_failures = 0
         self._listeners: list[Listener] = []
         self._connections: dict[Transport, MessageProtocol] = {}
         self._handshakes: set[Transport] = set()
@@ -83,20 +86,27 @@ class Server(Endpoint):
         backlog: int = 128,
         *,
         mode: int | None = None,
+        proxy_protocol: bool | Iterable[str] = False,
     ) -> None:
         """Accept connections at `address` from now on. May be called several times; returns at once.
 
         `address` is (host, port), the path of a Unix socket (``"\\0name"``: an abstract one), or a socket or
         descriptor that listens already. All addresses of a host are bound; port 0 is one free port for all of them.
         `mode` is for the file of a Unix socket. Raises TransportError with errno when that is not possible.
+
+        With `proxy_protocol` each connection must begin with a header of the PROXY protocol, version 1 or 2, and has
+        the addresses that it says. Addresses, networks and ``"unix"`` instead of True: connections from there, while
+        others must not have one. Leave no way to connect but through the proxy, or anybody can pretend to be anybody.
         """
         if self._closing:
             raise RuntimeError("this server has been closed")
         if ssl is True:
             raise TypeError("a server's ssl= must be an SSLContext with a certificate, not True")
 
+        has_header = _senders(proxy_protocol)
+
         def accepted(sock: RawSocket, peer: Address) -> None:
-            self._admit(sock, ssl, peer)
+            self._admit(sock, ssl, peer, has_header(peer))
 
         opened = open_listeners(address, accepted, family=family, flags=flags, backlog=backlog, mode=mode)
         self._listeners += opened
@@ -144,13 +154,16 @@ class Server(Endpoint):
         """Hook: a connection has ended, with the error that it met if there was one. Must not block."""
 
     def handshake_failed(self, transport: Transport, exc: Exception) -> None:
-        """Hook: a TLS handshake failed. Ports are scanned all day long, so by default it is only counted."""
+        """Hook: a TLS handshake failed, or a PROXY header that should have come did not.
+
+        Ports are scanned all day long, so by default it is only counted.
+        """
 
     def create_protocol(self, transport: Transport) -> MessageProtocol:
         """The protocol for a new connection. A subclass may choose by what TLS has agreed on."""
         return self._protocol_factory()
 
-    def _admit(self, sock: Any, ssl: TlsOption, peer: Address = None) -> None:
+    def _admit(self, sock: Any, ssl: TlsOption, peer: Address = None, has_header: bool = False) -> None:
         transport: Transport | None = None
         try:
             transport = Transport(sock, peer)
@@ -160,17 +173,23 @@ class Server(Endpoint):
             if transport is not None:
                 transport.abort()
             return
-        if context is None:
+        self.accepted += 1
+        if context is None and not has_header:
             self._begin(transport)
         else:
             self._handshakes.add(transport)
             self._empty.clear()
-            gevent.spawn(self._begin_tls, transport, context)
+            gevent.spawn(self._shake_hands, transport, context, has_header)
         self._check_room()
 
-    def _begin_tls(self, transport: Transport, context: ssl_module.SSLContext) -> None:
+    def _shake_hands(self, transport: Transport, context: ssl_module.SSLContext | None, has_header: bool) -> None:
+        """What comes before a connection begins, all of it before one deadline."""
+        deadline = moment_after(self.timeouts.handshake)
         try:
-            transport.start_tls(context, True, None, moment_after(self.timeouts.handshake))
+            if has_header and not self._introduces_itself(transport, deadline, to_tls=context is not None):
+                transport.close()
+            elif context is not None:
+                transport.start_tls(context, True, None, deadline)
         except Error as exc:
             transport.abort()
             if not self._closing:
@@ -182,6 +201,26 @@ class Server(Endpoint):
             self._begin(transport)
         self._check_empty()
         self._check_room()
+
+    def _introduces_itself(self, transport: Transport, deadline: float | None, *, to_tls: bool) -> bool:
+        """Read the PROXY header. Whether the connection goes on.
+
+        A proxy that only looks whether somebody listens sends that, or nothing at all, and goes. That is no handshake
+        that fails.
+        """
+        try:
+            if not transport.receive_proxy_header(deadline):
+                return False
+        except Error as exc:
+            transport.abort()
+            if not self._closing:
+                self.proxy_failures += 1
+                self.handshake_failed(transport, exc)
+            return False
+        try:
+            return not to_tls or transport.peek(deadline, "handshake") != b""
+        except TransportError:
+            return False
 
     def _begin(self, transport: Transport) -> None:
         try:
@@ -330,3 +369,11 @@ def _interrupted_by(action: Callable[[], object]) -> Iterator[None]:
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _senders(proxy_protocol: bool | Iterable[str]) -> Callable[[Address], bool]:
+    """Whether a connection from an address begins with a PROXY header."""
+    if isinstance(proxy_protocol, bool):
+        return lambda peer: proxy_protocol
+    networks = Networks(proxy_protocol)
+    return lambda peer: peer in networks
