@@ -55,7 +55,8 @@ def _show_cookies(environ: dict[str, Any]) -> Answer:
 
 
 def _redirect(environ: dict[str, Any]) -> Answer:
-    return _text(b"there\n", ("Location", "/show-cookies"), ("Set-Cookie", "redirected=yes; Path=/"), status="302 Found")
+    cookie = ("Set-Cookie", "redirected=yes; Path=/")
+    return _text(b"there\n", ("Location", "/show-cookies"), cookie, status="302 Found")
 
 
 def _gzip(environ: dict[str, Any]) -> Answer:

@@ -28,7 +28,9 @@ RESPONSES: dict[str, bytes] = {
     "1.0 kept alive": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello",
     "0.9 in a status line": b"HTTP/0.9 200 OK\r\n\r\nhello",
     "close": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
-    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;x=y\r\n\n\r\na\r\n0123456789\r\n0\r\n\r\n",
+    "chunked": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;x\r\n\n\r\na\r\n0123456789\r\n0\r\n\r\n"
+    ),
     "chunked with trailers": (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\n\r\n3\r\nabc\r\n0\r\nX-First: 1\r\nX-Second: 2\r\n\r\n"
     ),
@@ -37,7 +39,9 @@ RESPONSES: dict[str, bytes] = {
     "204": b"HTTP/1.1 204 No Content\r\n\r\n",
     "304 with a length": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
     "101": b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-    "after 100": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Go on\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "after 100": (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Go on\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    ),
     "fields": (
         b"HTTP/1.1 200 OK\r\nX-One:1\r\nx-two:   2\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\nEmpty:\r\nX-Latin: \xe9\r\n"
         b"Content-Type: text/html; charset=utf-8\r\nContent-Length: 0\r\n\r\n"
@@ -82,13 +86,14 @@ def facts(response: Any, read: Callable[[Any], bytes]) -> object:
     """All that can be told about a response, or the error that it raises."""
     try:
         response.begin()
-        before = {name: getattr(response, name) for name in ("status", "code", "reason", "version", "chunked", "length")}
+        names = ("status", "code", "reason", "version", "chunked", "length")
+        before = {name: getattr(response, name) for name in names}
         before["items"] = response.msg.items()
         before["payload"] = response.msg.get_payload()
         before["type"] = response.headers.get_content_type()
         before["joined"] = response.getheader("set-cookie")
         return before, read(response), response.isclosed()
-    except Exception as exc:
+    except Exception as exc:  # whichever it is, both must raise it
         return type(exc), getattr(exc, "partial", None)
 
 
@@ -300,7 +305,7 @@ def test_fp_yields_the_bytes_of_the_wire() -> None:
 
 
 def test_fp_has_the_socket_where_botocore_looks_for_it(pair: tuple[Any, Any]) -> None:
-    ours, theirs = pair
+    ours, _ = pair
     response = http_client.HTTPResponse(ours)
 
     assert response.fp.raw._sock is ours
