@@ -24,6 +24,7 @@ from benchmarks.workloads import CONTENT, SMALL_HEAD
 __all__ = ["CLIENTS", "PATTERNS", "Client", "Pattern"]
 
 _HOST = "127.0.0.1"
+_DOOR = "gruvihttp.compat.http_client"
 _MOST_REQUESTS = 5_000_000  # in one measurement, whatever its seconds say
 
 Exchange = Callable[[], None]
@@ -88,14 +89,19 @@ def _gruvihttp(port: int, depth: int) -> Exchange:
     return exchange
 
 
-def _http_client(port: int, depth: int) -> Exchange:
-    connection = import_module("http.client").HTTPConnection(_HOST, port)
+def _http_client(module: str) -> Opener:
+    """Opens connections of `http.client`, or of a module that stands in for it."""
 
-    def exchange() -> None:
-        connection.request("GET", "/")
-        _check(connection.getresponse().read())
+    def open_connection(port: int, depth: int) -> Exchange:
+        connection = import_module(module).HTTPConnection(_HOST, port)
 
-    return exchange
+        def exchange() -> None:
+            connection.request("GET", "/")
+            _check(connection.getresponse().read())
+
+        return exchange
+
+    return open_connection
 
 
 def _geventhttpclient(port: int, depth: int) -> Exchange:
@@ -166,7 +172,8 @@ CLIENTS = {
         Client("floor-sockets", "gevent", _floor_sockets, greatest_depth=10_000),
         Client("gruvihttp", "gruvihttp:HttpClient", _gruvihttp, greatest_depth=10_000),
         Client("geventhttpclient", "geventhttpclient", _geventhttpclient),
-        Client("http.client", "http.client", _http_client, is_patched=True),
+        Client("gruvihttp-http.client", _DOOR, _http_client(_DOOR)),
+        Client("http.client", "http.client", _http_client("http.client"), is_patched=True),
         Client("h11", "h11", _h11),
         Client("urllib3", "urllib3", _urllib3, is_patched=True),
         Client("httpx", "httpx", _httpx, is_patched=True),
