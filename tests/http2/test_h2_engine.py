@@ -154,6 +154,7 @@ def test_ids_are_given_in_the_order_of_leaving(client: Any) -> None:
 
 
 def test_slots_are_bounded_by_the_server(client: Any, side: Any) -> None:
+    """A bound that is lowered below what is open means waiting: pydantic/httpx2#1216."""
     limited = client([(0x3, 2)])
     for _ in range(2):
         limited.engine.open(GET, end=True)
@@ -322,6 +323,7 @@ def test_hostile_server_ends_the_connection(row: str, client: Any) -> None:
 # ends of the connection
 
 def test_goaway_names_what_can_be_tried_again(client: Any) -> None:
+    """Streams below the last one finish: python-hyper/h2#1181."""
     side = client()
     streams = [opened(side) for _ in range(3)]
     streams.append(side.engine.open(GET, end=True))
@@ -550,6 +552,7 @@ def test_head_that_cannot_be_is_refused(row: str, server: Any) -> None:
 # windows
 
 def test_streams_take_turns(server: Any) -> None:
+    """No stream keeps a window that another one needs: hyperium/hyper#4003."""
     side = server(request(1), request(3), f.settings([(0x4, 1 << 20)]), f.window_update(0, 1 << 20))
     side.sends()
     for number in (1, 3):
@@ -630,6 +633,7 @@ def test_blocked_upload_goes_on_when_both_windows_are_open(first: int, client: A
 
 
 def test_window_taken_away_by_settings_is_respected(client: Any) -> None:
+    """httpcore compares a window with 0, but it can be negative."""
     side = client([(0x4, 100)])
     stream = opened(side, POST, end=False)
     side.engine.offer(stream, b"x" * 300)
@@ -731,6 +735,7 @@ def test_more_than_was_received_cannot_be_consumed(server: Any) -> None:
 
 
 def test_discarded_content_does_not_use_up_the_connection(server: Any) -> None:
+    """python-hyper/h2#1210, encode/httpcore#943."""
     side, stream = receiving(server, connection_window_bytes=65535)
     side.engine.reset(stream)
     for _ in range(20):

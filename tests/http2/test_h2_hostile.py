@@ -309,6 +309,7 @@ def test_answers_that_are_not_read_end_the_connection(server: Any) -> None:
 
 
 def test_streams_beyond_the_bound_are_refused_and_the_others_live(server: Any) -> None:
+    """pgjones/hypercorn#335."""
     side = server()
     events = side.gets(flood(lambda n: headers(2 * n + 1, GET), 120))
     assert events[:4] == [*BOTH, "3 Request GET /", "3 EndOfMessage"]
