@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from traceback import format_exception
 from types import TracebackType
 from typing import Any
@@ -16,8 +17,10 @@ from gevent import GreenletExit
 
 from gruvihttp.environ import Environ, connection_environ, request_environ
 from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
+from gruvihttp.exchanges.base import ServedConnection, ServerExchange
 from gruvihttp.exchanges.response import ResponseHead
 from gruvihttp.forwarded import TrustedProxies
+from gruvihttp.hijack import WebSocketCompat, offer_hijack
 from gruvihttp.responsehead import content_charset, response_head
 from gruvihttp.sansio.events import Request
 
@@ -37,7 +40,8 @@ class WsgiGateway:
 
     `server_name` goes into environ as SERVER_NAME; without it, the address that the client connected to does. `debug`
     shows an application's traceback to the client. `proxies` may change in environ what trusted proxies know better.
-    The environ of an exchange becomes its `notes`.
+    The environ of an exchange becomes its `notes`. `websocket_compat` names the server that is imitated for libraries
+    which look for the socket of a request that asks for another protocol.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class WsgiGateway:
         *,
         debug: bool = False,
         proxies: TrustedProxies | None = None,
+        websocket_compat: WebSocketCompat = "gevent",
     ) -> None:
         if not callable(application):
             raise ValueError(f"a WSGI application must be callable, and {application!r} is not")
@@ -54,8 +59,9 @@ class WsgiGateway:
         self._application = application
         self._debug = debug
         self._proxies = proxies
+        self._websocket_compat: WebSocketCompat = websocket_compat
 
-    def __call__(self, exchange: Any) -> None:  # Any: the exchange of any HTTP version
+    def __call__(self, exchange: ServerExchange) -> None:
         """Run the application for one exchange. What it raises is logged, and answered if that is possible."""
         call = _Call(exchange)
         try:
@@ -70,8 +76,10 @@ class WsgiGateway:
         except BaseException as exc:  # a Timeout of gevent's is the application's own failure, and no Exception
             self._fail(exchange, exc)
 
-    def _fail(self, exchange: Any, exc: BaseException) -> None:
+    def _fail(self, exchange: ServerExchange, exc: BaseException) -> None:
         """Answer what went wrong; where the head has left, end the connection rather than fake an end."""
+        if exchange.detached and isinstance(exc, _USUAL_AFTER_HIJACK):
+            return
         status = _status_of(exc) if exc is exchange.failure else 500
         if status is None:
             exchange.abort()
@@ -88,12 +96,14 @@ class WsgiGateway:
         else:
             exchange.finish_with_error(status)
 
-    def _environ(self, exchange: Any) -> Environ:
+    def _environ(self, exchange: ServerExchange) -> Environ:
         connection = exchange.connection
         base = connection.notes
         if base is None:
             base = connection.notes = connection_environ(connection.channel, self.server_name)
             base["gruvihttp.protocol"] = connection.owner
+            base["gruvihttp.client_disconnected"] = connection.peer_has_gone
+            base["wsgi.early_hints"] = partial(_send_early_hints, connection)
             base["wsgi.errors"] = _error_stream
             base["wsgi.file_wrapper"] = FileWrapper
         environ = request_environ(base, exchange.request)
@@ -103,10 +113,11 @@ class WsgiGateway:
         environ["wsgi.input"] = exchange.open_content()
         environ["gruvihttp.trailers"] = exchange.response_trailers
         environ["gruvihttp.request_trailers"] = exchange.request_trailers
+        if exchange.upgrade:
+            offer_hijack(environ, exchange, self._websocket_compat)
         return environ
 
-
-    def _believe(self, proxies: TrustedProxies, environ: Environ, exchange: Any) -> None:
+    def _believe(self, proxies: TrustedProxies, environ: Environ, exchange: ServerExchange) -> None:
         try:
             proxies.adjust(environ, environ["gruvihttp.peername"])
         except RemoteProtocolError as exc:
@@ -121,7 +132,7 @@ class _Call:
 
     __slots__ = ("_exchange", "_head", "_room")
 
-    def __init__(self, exchange: Any) -> None:
+    def __init__(self, exchange: ServerExchange) -> None:
         self._exchange = exchange
         self._head: ResponseHead | None = None
         self._room: int | None = None  # what Content-Length leaves for further blocks, or _EXCEEDED
@@ -153,6 +164,8 @@ class _Call:
         if not block:
             return True
         if self._head is None:
+            if self._exchange.detached:
+                return False
             raise AssertionError("content came before start_response was called")
         if self._room is not None:
             block = self._fitting(block, self._room)
@@ -176,6 +189,8 @@ class _Call:
         if type(content) is not bytes:
             content = self._as_bytes(content)
         if self._head is None:
+            if self._exchange.detached:
+                return
             raise AssertionError("the application returned without calling start_response")
         if self._room is not None and len(content) > self._room:
             content = self._fitting(content, self._room)
@@ -184,13 +199,15 @@ class _Call:
     def respond(self, result: Iterable[bytes]) -> None:
         """Send the content that the application returned piece by piece, end the response, close the iterable."""
         try:
+            if self._exchange.detached:  # it may even be None
+                return
             if isinstance(result, (tuple, bytes, str)):  # bare bytes are a mistake, but byte by byte would not help
                 self.respond_at_once(result if isinstance(result, tuple) else (result,))
                 return
             for block in result:
                 if not self._send(block):
                     break
-            if self._head is None:
+            if self._head is None and not self._exchange.detached:
                 raise AssertionError("the application returned without calling start_response")
             self._exchange.finish()
         finally:
@@ -249,6 +266,15 @@ class ErrorStream:
 
 
 _error_stream = ErrorStream()
+
+# How applications end that have taken the connection: some libraries say so, some meet a client that has gone.
+_USUAL_AFTER_HIJACK = (StopIteration, OSError)
+
+
+def _send_early_hints(connection: ServedConnection, headers: Iterable[tuple[str, str]]) -> None:
+    """`wsgi.early_hints`: send 103 with these fields, at once, if the final response has not begun."""
+    head = response_head("200 OK", list(headers))  # checked as those of any response
+    connection.send_early_hints(head.fields)
 
 
 def _named(request: Request) -> tuple[str, str]:

@@ -29,7 +29,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     2: ("exchanges/",),
     3: (
         "protocol", "messages", "compose", "bodies", "fieldtools", "urls",
-        "wsgi", "environ", "forwarded", "responsehead", "echo", "websocket",
+        "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo", "websocket",
         "accesslog", "accessrecord", "probes", "metrics",
     ),
     4: ("client", "pool", "server"),

@@ -13,14 +13,15 @@ from typing import Any, Protocol
 
 from gruvihttp.errors import LocalProtocolError
 from gruvihttp.exchanges.response import ResponseHead, common_lines, plain_error
+from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.content import Encoder, encoder_of
 from gruvihttp.sansio.events import Request
-from gruvihttp.sansio.framing import CHUNKED, NONE, UNTIL_CLOSE, Framing, Plan, has_no_content, length
+from gruvihttp.sansio.framing import CHUNKED, NONE, PLAIN, UNTIL_CLOSE, Framing, Plan, has_no_content, length
 from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers
 
-__all__ = ["CLOSE", "COMPLETE", "HELD_BYTES", "Ending", "Http1ServerExchange", "head_bytes"]
+__all__ = ["CLOSE", "COMPLETE", "DETACHED", "HELD_BYTES", "Ending", "Http1ServerExchange", "head_bytes"]
 
 HELD_BYTES = 65536  # output that is held at most; larger pieces would gain nothing from being joined
 
@@ -30,9 +31,10 @@ class Ending(Enum):
 
     COMPLETE = "complete"
     BROKEN_OFF = "broken off"  # in the middle, so that the peer sees it
+    DETACHED = "detached"  # with HTTP on this connection
 
 
-COMPLETE, BROKEN_OFF = Ending  # by these names, since looking a member up in its class is slow
+COMPLETE, BROKEN_OFF, DETACHED = Ending  # by these names, since looking a member up in its class is slow
 
 
 class Carrier(Protocol):
@@ -46,6 +48,8 @@ class Carrier(Protocol):
     owner: Any
 
     def abort(self) -> None: ...
+    def detach(self, exchange: Http1ServerExchange) -> Tunnel: ...
+    def end_tunnel(self) -> None: ...
     def flush(self) -> None: ...
     def flush_soon(self) -> None: ...
     def hold(self, *buffers: Any) -> None: ...
@@ -64,6 +68,8 @@ class Http1ServerExchange:
     notes: Any = None  # the handler's own
     head: ResponseHead | None = None  # of the final response, as far as it was given
     failure: BaseException | None = None  # what reading or sending has raised: the peer's fault, not the handler's
+    wants_continue = False
+    upgrade: tuple[bytes, ...] = ()
     _encoder: Encoder | None = None  # None until the head has left
     _pieces_bytes = 0
     _nothing = StreamReader.complete()  # it holds nothing, so one serves all, until somebody closes it
@@ -72,7 +78,9 @@ class Http1ServerExchange:
         self.connection = connection  # with its `channel` and the handler's `notes`
         self.request = request
         self.persists = plan.persists
-        self.wants_continue = plan.expects_continue
+        if plan is not PLAIN:
+            self.wants_continue = plan.expects_continue
+            self.upgrade = plan.upgrade
         self.request_trailers: list[tuple[str, str]] = []  # filled when the content has ended
         self.response_trailers: list[tuple[str, str]] = []  # the handler's, sent at the end if that is possible
         self.plan = plan
@@ -84,9 +92,19 @@ class Http1ServerExchange:
         return self.ending is not None
 
     @property
+    def complete(self) -> bool:
+        """Whether all of the response was given, by whoever gave it."""
+        return self.ending is COMPLETE or self.ending is DETACHED
+
+    @property
     def status(self) -> int | None:
         """The status of the final response; None until its head has left."""
         return self.head.status if self.head is not None and self._encoder is not None else None
+
+    @property
+    def detached(self) -> bool:
+        """Whether the connection has left HTTP with this exchange. What else is answered has no effect then."""
+        return self.ending is DETACHED
 
     @property
     def head_sent(self) -> bool:
@@ -131,6 +149,8 @@ class Http1ServerExchange:
         Content that belonged to the former head is dropped then.
         """
         if self.head_sent:
+            if self.ending is DETACHED:
+                return
             raise LocalProtocolError("the head of the response has been sent")
         if self._pieces:
             self._pieces = []
@@ -143,6 +163,8 @@ class Http1ServerExchange:
         Raises LocalProtocolError if it is more than was announced, or if the response is finished.
         """
         if self.ending is not None:
+            if self.ending is DETACHED:
+                return False
             raise LocalProtocolError("the response is finished")
         if not data:
             return True
@@ -166,7 +188,7 @@ class Http1ServerExchange:
 
         Raises LocalProtocolError if there is less content than announced; the response is not ended then.
         """
-        if self._encoder is None and self._finished_at_once(content):
+        if self._encoder is None and self._finished_at_once(content) or self.ending is DETACHED:
             return
         trailers = _sendable(self.response_trailers)  # the head must not leave if they are impossible
         if self._encoder is None:
@@ -229,6 +251,29 @@ class Http1ServerExchange:
     def abort(self) -> None:
         """Cut the connection at once, and drop what has not left."""
         self.connection.abort()
+
+    def detach(self) -> Tunnel:
+        """Take the connection away from HTTP, to speak one of `upgrade` on it. The caller writes the 101 response.
+
+        What was to be sent before is sent first. Raises RuntimeError when that is not possible, or not any more.
+        """
+        if not self.upgrade:
+            raise RuntimeError("the client has not asked for another protocol")
+        if self.finished or self.head_sent or self._pieces:
+            raise RuntimeError("the response has begun: it is too late for another protocol")
+        if self.plan.framing is not NONE and not self.content_ended:
+            raise RuntimeError("the request's content must be read before another protocol is spoken")
+        tunnel = self.connection.detach(self)
+        self.head = ResponseHead(101, b"Switching Protocols", [])  # whoever has the tunnel says so, or something else
+        self._encoder = _SILENT_ENCODER
+        self.ending = DETACHED
+        self.persists = False
+        return tunnel
+
+    def end_tunnel(self) -> None:
+        """End a detached connection politely. Has no effect the second time."""
+        if self.ending is DETACHED:
+            self.connection.end_tunnel()
 
     def commit_held(self) -> None:
         """In the hub, because the handler waits: let head and content go that were held."""

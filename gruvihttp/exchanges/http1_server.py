@@ -17,7 +17,7 @@ neither environ nor URLs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from time import monotonic
 from typing import Any
@@ -31,13 +31,15 @@ from gruvihttp.errors import (
     TransportError,
 )
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http1_exchange import CLOSE, COMPLETE, HELD_BYTES, Http1ServerExchange, head_bytes
+from gruvihttp.exchanges.http1_exchange import CLOSE, COMPLETE, DETACHED, HELD_BYTES, Http1ServerExchange, head_bytes
 from gruvihttp.exchanges.response import plain_error
+from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.exchanges.workers import Workers, renew_context
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm
 from gruvihttp.sansio.events import CONNECTION_CLOSED, END_OF_MESSAGE, Data, EndOfMessage, Request
 from gruvihttp.sansio.framing import NONE
+from gruvihttp.sansio.headers import Field
 from gruvihttp.sansio.sentinels import NEED_DATA
 from gruvihttp.sansio.wire import RequestReader
 
@@ -129,6 +131,11 @@ class ServerConnection:
 
     def __repr__(self) -> str:
         return f"<ServerConnection {self.phase.value} {self.channel!r}>"
+
+    @property
+    def write_timeout(self) -> float | None:
+        """How long a peer may read nothing, in seconds."""
+        return self._stall
 
     @property
     def refusal(self) -> tuple[Request | None, bytes]:
@@ -271,6 +278,10 @@ class ServerConnection:
 
     def _after_failure(self, exchange: Http1ServerExchange) -> None:
         """The response is not complete. End the connection, politely if the peer can see that all the same."""
+        if exchange.ending is DETACHED:
+            self._statuses[101] += 1
+            self.end_tunnel()
+            return
         self._tally.aborted += 1
         if exchange.finished and self.phase is not CLOSED:
             self._finish()
@@ -447,6 +458,35 @@ class ServerConnection:
         self.phase = CLOSED
         self._held = []
         self._alarm.close()
+
+    # another protocol
+
+    def detach(self, exchange: Http1ServerExchange) -> Tunnel:
+        """Give the connection away, with the bytes that have come too early. No request follows on it."""
+        if self.current is not exchange or self.phase is not BUSY:
+            raise RuntimeError("the exchange is over")
+        self.flush()
+        self._parked = False
+        self.channel.unpark()
+        leading, _ = self._reader.trailing_data
+        return Tunnel(self.channel, leading)
+
+    def end_tunnel(self) -> None:
+        """Whoever had the connection is done with it: let the peer have all that was sent."""
+        if self.phase is BUSY:
+            try:
+                self._finish()
+            except TransportError:
+                self.abort()
+
+    def peer_has_gone(self) -> bool:
+        """Has the peer ended its side of the connection? Never waits."""
+        return self._reader.buffer.ended or self.channel.peer_has_ended()
+
+    def send_early_hints(self, fields: Sequence[Field]) -> None:
+        """Send 103 (Early Hints) for the exchange that is being answered; nothing if its head has left already."""
+        if self.current is not None:
+            self.current.send_informational(103, b"Early Hints", fields)
 
     # content
 

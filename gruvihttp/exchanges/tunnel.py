@@ -24,14 +24,20 @@ class Tunnel:
     def __repr__(self) -> str:
         return f"<Tunnel {len(self._leading)} bytes held, {self.channel!r}>"
 
+    @property
+    def leading_bytes(self) -> int:
+        """How many bytes came before it was a tunnel, and were not received from it yet."""
+        return len(self._leading)
+
     def try_receive(self) -> bytes | None:
         """What is here already, ``b""`` at the end of the stream, None if there is nothing yet. Never waits."""
-        return self._take_leading() or self.channel.try_receive()
+        return self.take_leading() or self.channel.try_receive()
 
     def receive(self, deadline: float | None = None, phase: str = "read") -> bytes:
         """Wait for the next bytes; ``b""`` at the end of the stream. See `Channel.receive`."""
-        return self._take_leading() or self.channel.receive(deadline, phase)
+        return self.take_leading() or self.channel.receive(deadline, phase)
 
-    def _take_leading(self) -> bytes:
+    def take_leading(self) -> bytes:
+        """The bytes that came before the connection was one, once."""
         leading, self._leading = self._leading, b""
         return leading

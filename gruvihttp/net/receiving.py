@@ -10,6 +10,7 @@ After a short read the socket is empty, so `receive` waits first and reads then:
 
 from __future__ import annotations
 
+from _socket import MSG_PEEK
 from collections.abc import Callable
 from time import monotonic
 from typing import NoReturn, Protocol
@@ -83,33 +84,45 @@ class Receiving:
         self.broken = False
         self.error: TransportError | None = None
 
-    def try_receive(self) -> bytes | None:
+    def try_receive(self, size: int = READ_BYTES) -> bytes | None:
         """What has arrived, ``b""`` at the end of the stream, None if there is nothing yet. Never waits."""
         try:
-            received = self._recv(READ_BYTES)
+            received = self._recv(size)
         except BlockingIOError:
             self._empty = True
             return None
         except OSError as exc:
             self._fail(exc)
         if received:
-            self._empty = len(received) < READ_BYTES
+            self._empty = len(received) < size
         else:
             self._empty = False
             self.eof = True
         return received
 
-    def receive(self, deadline: float | None = None, phase: str = "read") -> bytes:
-        """Wait until something has arrived and return it; ``b""`` at the end of the stream.
+    def receive(self, deadline: float | None = None, phase: str = "read", size: int = READ_BYTES) -> bytes:
+        """Wait until something has arrived and return it, at most `size` bytes; ``b""`` at the end of the stream.
 
         Raises Timeout(phase) when `deadline`, a moment of ``time.monotonic()``, passes first. A deadline that is past
         means no waiting: what is there is returned.
         """
         if self._empty and (deadline is None or monotonic() < deadline) and not self._has_pending():
             self._wait(deadline, phase)
-        while (received := self.try_receive()) is None:
+        while (received := self.try_receive(size)) is None:
             self._wait_readable(deadline, phase)
         return received
+
+    def peer_has_ended(self) -> bool:
+        """Is the end of the stream, or its loss, the next thing that would be received? Never waits, takes nothing."""
+        if self.closed or self.broken or self.eof:
+            return True
+        try:
+            return not self._sock.recv(1, MSG_PEEK) and not self._has_pending()
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            self._note(exc)
+            return True
 
     def park(self, callback: Callable[[], object]) -> None:
         """Have `callback` called in the hub each time there is input, or the end of it, until `unpark`.
