@@ -118,7 +118,7 @@ class InformationalResponse(_AnyResponse):
 
     __slots__ = ()
     _statuses = (100, 199)
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 @dataclass(init=False, frozen=True)
@@ -130,7 +130,7 @@ class Response(_AnyResponse):
 
     __slots__ = ()
     _statuses = (200, 999)
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 @dataclass(init=False, frozen=True)
