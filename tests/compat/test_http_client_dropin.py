@@ -426,3 +426,27 @@ def test_26_vcrpy_records_and_replays(url: str, tmp_path: Path, session: Any) ->
 
     assert [content for _, _, content in recorded] == [LINES, PIECES]
     assert replayed == recorded
+
+
+# -- all of it once more ----------------------------------------------------------------------------------------------
+
+MONKEY_PATCHED = """
+from gevent import monkey
+
+monkey.patch_all()
+import sys
+
+import pytest
+
+options = ["-q", "-p", "no:cacheprovider", "-p", "no:cov", "--timeout", "30", "-k", "test_0 or test_1 or test_2"]
+sys.exit(pytest.main([*options, sys.argv[1]]))
+"""
+
+
+def test_all_checks_pass_in_a_program_that_is_monkey_patched() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", MONKEY_PATCHED, __file__],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+
+    assert run.returncode == 0, run.stdout + run.stderr
