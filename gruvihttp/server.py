@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.forwarded import DEFAULT_FIELDS, TrustedProxies
+from gruvihttp.hijack import WebSocketCompat
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.endpoints import Server
 from gruvihttp.net.sockets import Address
@@ -32,6 +33,9 @@ class HttpServer(Server):
     `proxy_fields`, which are to be all that they set. `strip_untrusted` removes from environ what such fields say
     otherwise. By default nobody is believed and nothing is removed.
 
+    `websocket_compat` is the server, ``"gevent"``, ``"werkzeug"`` or ``"gunicorn"``, whose way of handing out the
+    socket of a WebSocket request is imitated for libraries; None hands it out by ``gruvihttp.hijack`` only.
+
     ::
 
         server = HttpServer(application)
@@ -53,6 +57,7 @@ class HttpServer(Server):
         trusted_proxies: Iterable[str] | None = None,
         proxy_fields: Iterable[str] = DEFAULT_FIELDS,
         strip_untrusted: bool = True,
+        websocket_compat: WebSocketCompat = "gevent",
     ) -> None:
         config = ServerConfig(limits=limits or Limits(), timeouts=timeouts or Timeouts.flat(timeout))
         self._proxies: TrustedProxies | None = None
@@ -62,6 +67,7 @@ class HttpServer(Server):
         self._application = application
         self._server_name = server_name
         self._debug = debug
+        self._websocket_compat: WebSocketCompat = websocket_compat
         self._config = config
         self._default = self._gateway(server_name)
         self._gateways: dict[Address, WsgiGateway] = {}  # by the address that is listened at
@@ -96,7 +102,13 @@ class HttpServer(Server):
         return HttpProtocol.serving(gateway, self._config)
 
     def _gateway(self, server_name: str | None) -> WsgiGateway:
-        return self.gateway_class(self._application, server_name, debug=self._debug, proxies=self._proxies)
+        return self.gateway_class(
+            self._application,
+            server_name,
+            debug=self._debug,
+            proxies=self._proxies,
+            websocket_compat=self._websocket_compat,
+        )
 
     def _no_protocol(self) -> HttpProtocol:
         raise NotImplementedError("create_protocol makes the protocols")
