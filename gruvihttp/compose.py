@@ -7,19 +7,22 @@ chunked, is decided here, once. Connections are not known here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from email.message import Message
 from typing import Any, NamedTuple
 
 from gruvihttp.bodies import content_of
+from gruvihttp.fieldtools import DEFAULT_CHARSET, charset_of
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.sansio.framing import CHUNKED, Framing, length
 from gruvihttp.sansio.grammar import ABSOLUTE_FORM_RE, CONTENT_LENGTH_RE, FIELD_NAME_RE, METHOD_RE, REASON_RE
 from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, HOP_BY_HOP, Field, Headers
 
-__all__ = ["DEFAULT_CHARSET", "ComposedRequest", "Composer", "Outline", "charset_of", "compose_trailers"]
+__all__ = ["ComposedRequest", "Composer", "Outline", "compose_trailers", "raw_fields"]
 
-DEFAULT_CHARSET = "iso-8859-1"
+# RFC 9110 §7.8: names with an optional version, in a list
+_PROTOCOL = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]++)?+"
+UPGRADE_RE = re.compile(rb"%b(?:, ?+%b)*+" % (_PROTOCOL, _PROTOCOL))
 # Methods that say what to do with content: a server may wait for some unless told that there is none (RFC 9110 §8.6)
 _WITH_CONTENT = frozenset((b"PATCH", b"POST", b"PUT"))
 
@@ -55,11 +58,17 @@ class Composer:
         self._known_headers: list[Any] = []
         self._known_outline = Outline(self._version, (self._host, *self._common), length(0), DEFAULT_CHARSET)
 
-    def __call__(self, method: str, url: str, headers: Any, body: Any) -> ComposedRequest:
-        """Compose a request. `headers` and `body` are Any: they are what is checked here."""
+    def __call__(
+        self, method: str, url: str, headers: Any, body: Any, expect: bool = False, upgrade: str | None = None
+    ) -> ComposedRequest:
+        """Compose a request. `headers` and `body` are Any: they are what is checked here.
+
+        `expect` asks for ``100 Continue`` if there is any content to wait with, `upgrade` offers other protocols.
+        """
         raw_method = _methods.get(method) or _checked_method(method)
         target = _target(url)
         plain = type(body) is str and not body and target[0] == 0x2F and raw_method not in _WITH_CONTENT
+        plain = plain and upgrade is None
         if plain and headers == self._known_headers:
             return ComposedRequest(raw_method, target, b"", self._known_outline)
         given = _Given(headers)
@@ -67,6 +76,10 @@ class Composer:
         fields = [] if given.has_host else [self._host_for(raw_method, target)]
         fields += self._common[1:] if given.has_agent else self._common
         fields += given.fields
+        if upgrade is not None:
+            fields += self._offer(upgrade, content)
+        if expect and content != b"" and self._version != b"1.0":  # RFC 9110 §10.1.1
+            fields.append((b"Expect", b"100-continue"))
         outline = Outline(self._version, fields, self._frame(raw_method, content, given, fields), given.charset)
         if plain and type(headers) is list and all(type(pair) is tuple for pair in headers):
             self._known_headers, self._known_outline = headers.copy(), outline
@@ -84,6 +97,17 @@ class Composer:
             raise ValueError("HTTP/1.0 has no chunked coding: give a Content-Length, or a body of bytes or str")
         fields.append((b"Transfer-Encoding", b"chunked"))
         return CHUNKED
+
+    def _offer(self, upgrade: str, content: BytesLike | None) -> list[Field]:
+        """The two fields of RFC 9110 §7.8."""
+        if self._version == b"1.0":
+            raise ValueError("HTTP/1.0 has no Upgrade")
+        if content is None:
+            raise ValueError("a request that offers another protocol has a body of bytes or str, or none")
+        offered = _value_of("Upgrade", upgrade)
+        if not UPGRADE_RE.fullmatch(offered):
+            raise ValueError(f"upgrade must name protocols, such as 'websocket', not {upgrade!r}")
+        return [(b"Connection", b"Upgrade"), (b"Upgrade", offered)]
 
     def _host_for(self, method: bytes, target: bytes) -> Field:
         """Host names the target's authority, where it has one (RFC 9112 §3.2.2, §3.2.3)."""
@@ -103,6 +127,11 @@ def compose_trailers(trailers: Any) -> Headers:
             raise ValueError(f"{name} may not stand in a trailer section (RFC 9110 §6.5.1)")
         fields.append((raw_name, _value_of(name, value)))
     return Headers(fields)
+
+
+def raw_fields(pairs: Any) -> list[Field]:
+    """Fields in bytes from (name, value) pairs of str, whatever they are about."""
+    return [(_names[name][0], _value_of(name, value)) for name, value in _pairs(pairs)]
 
 
 class _Given:
@@ -139,13 +168,6 @@ class _Given:
             if not CONTENT_LENGTH_RE.fullmatch(value.encode("latin-1")):
                 raise ValueError(f"Content-Length must be digits, not {value!r}")
             self.length = int(value)
-
-
-def charset_of(content_type: str) -> str | None:
-    """The charset that the value of a Content-Type names, in lower case."""
-    message = Message()
-    message["Content-Type"] = content_type
-    return message.get_content_charset()
 
 
 _methods = {name: name.encode() for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT")}

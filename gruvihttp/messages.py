@@ -13,11 +13,13 @@ from typing import Any, NamedTuple, Protocol
 from greenlet import getcurrent, greenlet
 
 from gruvihttp.bodies import PieceEncoder, pieces_of
-from gruvihttp.compose import DEFAULT_CHARSET, ComposedRequest, charset_of, compose_trailers
+from gruvihttp.compose import ComposedRequest, compose_trailers
 from gruvihttp.errors import LocalProtocolError
 from gruvihttp.exchanges.base import ClientExchange
 from gruvihttp.exchanges.http1_client import ClientConnection
 from gruvihttp.exchanges.tunnel import Tunnel
+from gruvihttp.fieldtools import DEFAULT_CHARSET, charset_of
+from gruvihttp.limits import Timeouts
 from gruvihttp.marks import switchpoint
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.net.transport import Transport
@@ -48,7 +50,9 @@ class Requester(Protocol):
     def connection(self) -> ClientConnection:
         """The driver. Raises HttpError when there is no connection."""
 
-    def compose(self, method: str, url: str, headers: Any, body: Any) -> ComposedRequest:
+    def compose(
+        self, method: str, url: str, headers: Any, body: Any, expect: bool = False, upgrade: str | None = None
+    ) -> ComposedRequest:
         """What is to be sent. Raises TypeError, ValueError, UnicodeEncodeError."""
 
 
@@ -97,13 +101,23 @@ class HttpRequest:
 
     @switchpoint
     def start_request(
-        self, method: str, url: str, headers: list[tuple[str, str]] | None = None, body: Any = None
+        self,
+        method: str,
+        url: str,
+        headers: list[tuple[str, str]] | None = None,
+        body: Any = None,
+        *,
+        timeouts: Timeouts | None = None,
+        expect: float = False,
     ) -> None:
         """Send the head. `body` only tells how long the content will be: it is yours to `write`.
 
+        `timeouts` are the connection's if not given. With `expect`, the first `write` waits for the server to agree:
+        see `HttpProtocol.request`.
+
         Without a Content-Length in `headers`, and without bytes or str as `body`, the content is chunked.
         """
-        upload = self._begin(self._compose(method, url, headers, body))
+        upload = self._begin(self._compose(method, url, headers, body, bool(expect)), timeouts, expect)
         try:
             upload.exchange.send_head()
         except BaseException:
@@ -137,23 +151,43 @@ class HttpRequest:
 
     @switchpoint
     def getresponse(self, timeout: float | None = -1) -> HttpResponse:
-        """Wait for the response to this request, which must be the oldest one that has none yet."""
+        """Wait for the response to this request, which must be the oldest one of this greenlet that has none yet."""
         return HttpResponse(self._protocol.connection.collect(timeout, self))
 
-    def send(self, method: str, url: str, headers: Any, body: Any) -> None:
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Any,
+        body: Any,
+        *,
+        timeouts: Timeouts | None = None,
+        expect: float = False,
+        upgrade: str | None = None,
+    ) -> None:
         """Send the whole request: what `HttpProtocol.request` does."""
-        composed = self._compose(method, url, headers, body)
+        composed = self._compose(method, url, headers, body, bool(expect), upgrade)
         raw_method, target, content, outline = composed
         if content is not None:
             announced = outline.framing.length
             if len(content) != announced:
                 raise RuntimeError(f"Content-Length announces {announced} bytes, the body has {len(content)}")
+        if content is not None and not (expect and content):
             self._composed = composed
-            self._protocol.connection.send(raw_method, target, outline.version, outline.fields, content, self)
+            self._protocol.connection.send(
+                raw_method,
+                target,
+                outline.version,
+                outline.fields,
+                content,
+                self,
+                timeouts,
+                b"" if upgrade is None else upgrade.encode("latin-1"),
+            )
             return
-        upload = self._begin(composed)
+        upload = self._begin(composed, timeouts, expect)
         try:
-            for piece in pieces_of(body, upload.encode):
+            for piece in pieces_of(body, upload.encode) if content is None else (content,):
                 if not upload.send(piece):
                     break
             upload.end(EMPTY)
@@ -161,18 +195,22 @@ class HttpRequest:
             upload.abandon(f"{type(exc).__name__} struck in the middle of a request")
             raise
 
-    def _compose(self, method: str, url: str, headers: Any, body: Any) -> ComposedRequest:
+    def _compose(
+        self, method: str, url: str, headers: Any, body: Any, expect: bool, upgrade: str | None = None
+    ) -> ComposedRequest:
         if self._composed is not None:
             raise RuntimeError("this request was started already")
-        return self._protocol.compose(method, url, headers, body)
+        if expect and upgrade is not None:
+            raise ValueError("expect and upgrade do not go together")
+        return self._protocol.compose(method, url, headers, body, expect, upgrade)
 
-    def _begin(self, composed: ComposedRequest) -> _Upload:
+    def _begin(self, composed: ComposedRequest, timeouts: Timeouts | None, expect: float) -> _Upload:
         raw_method, target, _, outline = composed
         exchange = self._protocol.connection.begin(
-            raw_method, target, outline.version, outline.fields, outline.framing, self
+            raw_method, target, outline.version, outline.fields, outline.framing, self, timeouts
         )
         self._composed = composed
-        return _Upload(exchange, outline.charset)
+        return _Upload(exchange, outline.charset, float(expect) if outline.version != b"1.0" else 0.0)
 
     def _started(self) -> ComposedRequest:
         if self._composed is None:
@@ -189,9 +227,11 @@ class HttpRequest:
 class _Upload:
     """The content of one request, as it is being sent."""
 
-    __slots__ = ("_writer", "encode", "exchange")
+    __slots__ = ("_expect", "_writer", "encode", "exchange")
 
-    def __init__(self, exchange: ClientExchange, charset: str) -> None:
+    def __init__(self, exchange: ClientExchange, charset: str, expect: float) -> None:
+        """`expect` is for how many seconds the server's permission is waited for."""
+        self._expect = expect
         self.exchange = exchange
         self.encode = PieceEncoder(charset)
         self._writer: greenlet | None = None
@@ -206,6 +246,9 @@ class _Upload:
 
     def send(self, piece: BytesLike) -> bool:
         """Send a piece. False when the server wants no more."""
+        if self._expect:
+            seconds, self._expect = self._expect, 0.0
+            self.exchange.await_permission(seconds)
         try:
             return self.exchange.send_data(piece)
         except LocalProtocolError as exc:
@@ -310,7 +353,7 @@ class HttpResponse:
 
     @property
     def transport(self) -> Tunnel | None:
-        """The bare connection after a successful CONNECT; what has come already is received from it first."""
+        """The bare connection after a CONNECT or Upgrade that succeeded; what came early is received from it first."""
         return None if self._exchange is None else self._exchange.tunnel
 
     # the body

@@ -7,6 +7,7 @@ bytes on the wire.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -32,8 +33,10 @@ class HttpProtocol(MessageProtocol):
     """HTTP on one connection.
 
     On the client's side, `version` is what requests are sent as, ``'1.1'`` or ``'1.0'``; `server_name` is what stands
-    in Host, by default `hostname` or the peer's address, with the port unless it is the scheme's own; `timeout`, in
-    seconds, bounds each wait. On the server's side, `application` is a WSGI application; `server_name` is its
+    in Host, by default `hostname` and `port` or the peer's address, with the port unless it is the scheme's own;
+    `timeout`, in seconds, bounds each wait, and `Timeouts` say more.
+
+    On the server's side, `application` is a WSGI application; `server_name` is its
     SERVER_NAME, by default the address that the client connected to.
 
     `on_informational(request, response)` is called for each informational response (1xx). It must not wait.
@@ -45,6 +48,7 @@ class HttpProtocol(MessageProtocol):
     max_pipeline_size = 10
 
     hostname: str | None = None
+    port: int | None = None
     on_informational: Callable[[HttpRequest, HttpResponse], object] | None = None
 
     def __init__(
@@ -53,7 +57,7 @@ class HttpProtocol(MessageProtocol):
         application: Application | None = None,
         server_name: str | None = None,
         version: str = "1.1",
-        timeout: float | None = None,
+        timeout: float | Timeouts | None = None,
     ) -> None:
         if server_side and application is None:
             raise ValueError("the server's side needs an application")
@@ -61,7 +65,8 @@ class HttpProtocol(MessageProtocol):
             raise ValueError(f"version must be '1.0' or '1.1', not {version!r}")
         self._server_name = server_name
         self._version = version
-        self._timeout = timeout
+        self._timeouts = timeout if isinstance(timeout, Timeouts) else None
+        self._timeout = timeout.read if isinstance(timeout, Timeouts) else timeout
         self._gateway = None if application is None else WsgiGateway(application, server_name)
         self._server_side = server_side
         self._config: ServerConfig | None = None
@@ -118,7 +123,7 @@ class HttpProtocol(MessageProtocol):
             self._server.start()
             return
         self._composer = Composer(self._version, self._host_field(transport), self.identifier)
-        self._client = ClientConnection(transport, self._limits(), _client_timeouts(self._timeout), self._inform)
+        self._client = ClientConnection(transport, self._limits(), self._own_timeouts(), self._inform)
 
     def shutdown(self) -> None:
         """End politely: a server finishes the request that it is at."""
@@ -128,7 +133,10 @@ class HttpProtocol(MessageProtocol):
             super().shutdown()
 
     def _own_config(self) -> ServerConfig:
-        return ServerConfig(limits=self._limits(), timeouts=Timeouts.flat(self._timeout))
+        return ServerConfig(limits=self._limits(), timeouts=self._timeouts or Timeouts.flat(self._timeout))
+
+    def _own_timeouts(self) -> Timeouts:
+        return self._timeouts or _client_timeouts(self._timeout)
 
     def _limits(self) -> Limits:
         return _limits_of(self.max_header_size, self.max_buffer_size, self.max_pipeline_size)
@@ -142,13 +150,22 @@ class HttpProtocol(MessageProtocol):
         if ":" in host:
             host = f"[{host.partition('%')[0]}]"  # RFC 6874 §4: the zone is for this machine only
         default = 80 if transport.get_extra_info("ssl") is None else 443
-        return f"{host}:{peer[1]}" if isinstance(peer, tuple) and peer[1] != default else host
+        port = peer[1] if self.port is None and isinstance(peer, tuple) else self.port
+        return host if port is None or port == default else f"{host}:{port}"
 
     # the client's side
 
     @switchpoint
     def request(
-        self, method: str, url: str, headers: list[tuple[str, str]] = [], body: Any = ""  # noqa: B006  # never changed
+        self,
+        method: str,
+        url: str,
+        headers: list[tuple[str, str]] = [],  # noqa: B006  # never changed
+        body: Any = "",
+        *,
+        timeout: float | Timeouts | None = -1,
+        expect: float = False,
+        upgrade: str | None = None,
     ) -> HttpRequest:
         """Send a request. Further ones may follow before its response is collected with `getresponse`.
 
@@ -157,21 +174,40 @@ class HttpProtocol(MessageProtocol):
         `HttpRequest.write` and `HttpRequest.end_request`. str is encoded with the charset of Content-Type, or as
         ISO-8859-1.
 
+        `timeout`, in seconds, bounds each wait of this exchange, those for its response included; -1 is this
+        protocol's, None is for ever, 0 is no waiting; `Timeouts` say more, such as `total`.
+
+        `expect` asks the server whether it wants the body (``Expect: 100-continue``). The body waits for its answer,
+        one second with True, or as many as `expect` says; it is not sent if a final response comes. `upgrade` offers
+        to change to other protocols, such as ``'websocket'``: the fields Connection and Upgrade are written here, and
+        after a response 101 the connection is its `transport`.
+
+        Many greenlets may make requests. Each waits while another one's is being sent.
+
         Raises TypeError, ValueError or UnicodeEncodeError for what cannot be sent, before anything is; HttpError
         when the connection cannot be used (any more); TransportError and Timeout.
         """
         request = HttpRequest(self.transport, self)
+        timeouts = None
+        if timeout != -1:
+            timeouts = _timeouts_of_call(self._own_timeouts(), timeout)
         if body is None:
-            request.start_request(method, url, headers)
+            if upgrade is not None:
+                raise ValueError("a request that offers another protocol has a body of bytes or str, or none")
+            request.start_request(method, url, headers, timeouts=timeouts, expect=expect)
         else:
-            request.send(method, url, headers, body)
+            request.send(method, url, headers, body, timeouts=timeouts, expect=expect, upgrade=upgrade)
         return request
 
     @switchpoint
     def getresponse(self, timeout: float | None = -1) -> HttpResponse:
         """Wait for the head of the response to the oldest request that has got none; call it once for each request.
 
-        `timeout` is in seconds: -1 is this protocol's, None is for ever. After a Timeout it may be called again.
+        The oldest request of the calling greenlet is meant. A greenlet that has made none gets the oldest one that
+        nobody waits for. `HttpRequest.getresponse` names one.
+
+        `timeout` is in seconds: -1 is the request's, None is for ever. After a Timeout it may be called again, unless
+        its phase is ``"total"``.
 
         Raises RuntimeError when every request has its response, or the body of the previous one was not read to its
         end; HttpError or TransportError when there will be no response: `unanswered` names the requests concerned.
@@ -190,11 +226,13 @@ class HttpProtocol(MessageProtocol):
             raise self._no_client()
         return self._client
 
-    def compose(self, method: str, url: str, headers: Any, body: Any) -> ComposedRequest:
+    def compose(
+        self, method: str, url: str, headers: Any, body: Any, expect: bool = False, upgrade: str | None = None
+    ) -> ComposedRequest:
         """A request in bytes, as it would be sent on this connection."""
         if self._composer is None:
             raise self._no_client()
-        return self._composer(method, url, headers, body)
+        return self._composer(method, url, headers, body, expect, upgrade)
 
     def _no_client(self) -> HttpError:
         return HttpError("a server sends no requests" if self._server_side else "not connected")
@@ -211,6 +249,20 @@ def _host_of(address: Any) -> str:
 @lru_cache(maxsize=64)
 def _limits_of(fields_bytes: int, buffer_bytes: int, pipelined_requests: int) -> Limits:
     return Limits(fields_bytes=fields_bytes, buffer_bytes=buffer_bytes, pipelined_requests=pipelined_requests)
+
+
+def _timeouts_of_call(default: Timeouts, timeout: float | Timeouts | None) -> Timeouts:
+    """What the `timeout` of one request means."""
+    if isinstance(timeout, Timeouts):
+        return timeout
+    if timeout is not None and timeout < 0:
+        return default
+    return _replaced(default, timeout)
+
+
+@lru_cache(maxsize=64)
+def _replaced(default: Timeouts, timeout: float | None) -> Timeouts:
+    return replace(default, read=timeout, write=timeout, total=None if timeout is None else default.total)
 
 
 @lru_cache(maxsize=64)

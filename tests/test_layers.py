@@ -28,11 +28,11 @@ LAYERS: dict[int, tuple[str, ...]] = {
     1: ("sansio/", "net/", "reader"),
     2: ("exchanges/",),
     3: (
-        "protocol", "messages", "compose", "bodies", "fieldtools", "urls",
+        "protocol", "messages", "compose", "bodies", "filebody", "fieldtools", "urls",
         "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo", "websocket",
         "accesslog", "accessrecord", "probes", "metrics",
     ),
-    4: ("client", "pool", "server"),
+    4: ("client", "proxy", "pool", "server"),
     5: ("__init__", "http", "cli", "__main__", "commands/", "compat/", "testing"),
 }  # fmt: skip
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}

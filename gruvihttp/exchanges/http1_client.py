@@ -5,6 +5,9 @@ idle connection leaves at once. While responses are due, a small and complete re
 there, until somebody waits for a response, or until anything in this thread waits, for then the hub runs and sends
 what is held. So pipelined requests leave together, and none waits while nobody works.
 
+Many greenlets may send. A request that comes in pieces keeps the others waiting until it has ended; if the greenlet
+that was at it has ended without it, the connection is given up.
+
 How the responses are received is described in `http1_due`.
 """
 
@@ -14,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 from gevent import get_hub
 from greenlet import getcurrent, greenlet
@@ -21,9 +25,10 @@ from greenlet import getcurrent, greenlet
 from gruvihttp.errors import Error, HttpError, Timeout, TransportError
 from gruvihttp.exchanges.http1_client_exchange import OPEN, SENT, STOPPED, UNSENT, Http1ClientExchange, fresh
 from gruvihttp.exchanges.http1_due import DueResponses, OnInformational, interrupted, not_asked_for, owners
+from gruvihttp.exchanges.turns import GreenletRef, is_alive
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel
-from gruvihttp.net.deadline import moment_after, timeout_or_default
+from gruvihttp.net.deadline import Alarm, moment_after, timeout_or_default
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.sansio.framing import Framing
 from gruvihttp.sansio.headers import Field
@@ -32,12 +37,16 @@ from gruvihttp.sansio.wire import MessageWriter
 
 __all__ = ["ClientConnection"]
 
+# Greenlets are remembered that have made requests. So many of them may have ended before they are forgotten.
+_MOST_ASKERS = 64
+_WRITING = object()  # what greenlets wait for that want to send
+
 
 class ClientConnection(DueResponses):
     """An HTTP/1 connection, seen from the client.
 
-    Of `timeouts` it uses `read`, `write`, `drain` and `linger`. `on_informational(exchange, response)` is called for
-    each 1xx.
+    Of `timeouts` it uses `read`, `write`, `total`, `drain` and `linger`; each request may have its own.
+    `on_informational(exchange, response)` is called for each 1xx.
     """
 
     def __init__(
@@ -56,6 +65,9 @@ class ClientConnection(DueResponses):
         self._loop = get_hub().loop
         self._tail_fields: Sequence[Field] | None = None
         self._tail = b""
+        self._asker: GreenletRef | None = None  # the latest
+        self._askers: set[GreenletRef] = set()
+        self._total_alarm: Alarm | None = None
 
     def __repr__(self) -> str:
         state = "open" if self._refusal is None else f"refused: {self._refusal}"
@@ -65,29 +77,64 @@ class ClientConnection(DueResponses):
     # collecting
 
     def collect(self, timeout: float | None = -1, owner: Any = None) -> Http1ClientExchange:
-        """The oldest exchange that was not collected yet, once the head of its response has come.
+        """An exchange that was not collected yet, once the head of its response has come.
 
-        `timeout` is in seconds: negative means `Timeouts.read`, None for ever. With `owner`, only that one's.
+        It is the oldest one of the calling greenlet; for a greenlet that has made no request, the oldest one that no
+        other greenlet waits for; with `owner`, that one's. `timeout` is in seconds: negative means the `read` of the
+        request's timeouts, None for ever.
 
-        Raises RuntimeError if there is none, if it is another's, if the content of the one before was not read to its
-        end, or if another greenlet waits. Raises Timeout, after which one may try again, and whatever has become of
-        the exchange, in which case it stays uncollected.
+        Raises RuntimeError if there is none, if an older one of this greenlet was not collected, if the content of
+        the one before was not read to its end, or if another greenlet waits for it. Raises Timeout, after which one
+        may try again, and whatever has become of the exchange, in which case it stays uncollected.
         """
+        me = ref(getcurrent())
         previous = self._collected
-        if previous is not None and not previous.content.eof:
+        if previous is not None and not previous.content.eof and previous.greenlet is me:
             self._check_read(previous)
-        if not self._uncollected:
-            raise RuntimeError("every request has got its response")
-        exchange = self._uncollected[0]
-        if owner is not None and exchange.owner is not owner:
-            raise RuntimeError("responses come in the order of the requests, and this is not the oldest one")
+        exchange = self._choose(me, owner)
         if exchange.response is None:
-            self._await_response(exchange, moment_after(timeout_or_default(timeout, self._timeouts.read)))
-        self._uncollected.popleft()
+            exchange.wanted = True
+            try:
+                self._await_response(exchange, moment_after(timeout_or_default(timeout, exchange.timeouts.read)))
+            finally:
+                exchange.wanted = False
+        if self._uncollected and self._uncollected[0] is exchange:
+            self._uncollected.popleft()
+        else:
+            self._uncollected.remove(exchange)
+        exchange.greenlet = me
+        self._collected = exchange
         if exchange.ahead_bytes:
             self._ahead_bytes -= exchange.ahead_bytes
-        self._collected = exchange
+            self._turns.wake_all()  # there is room now for more
         return exchange
+
+    def _choose(self, me: GreenletRef, owner: Any) -> Http1ClientExchange:
+        """The exchange to collect. Raises RuntimeError if there is none for this greenlet."""
+        uncollected = self._uncollected
+        if not uncollected:
+            raise RuntimeError("every request has got its response")
+        exchange: Http1ClientExchange | None = uncollected[0]
+        if owner is not None:
+            exchange = self._find(me, owner)
+        elif uncollected[0].greenlet is not me:
+            exchange = next((one for one in uncollected if one.greenlet is me), None)
+            if exchange is None and me in self._askers:
+                raise RuntimeError("every request of this greenlet has got its response")
+            if exchange is None:
+                exchange = next((one for one in uncollected if not one.wanted), None)
+        if exchange is None or exchange.wanted:
+            raise RuntimeError("another greenlet is waiting for that response")
+        return exchange
+
+    def _find(self, me: GreenletRef, owner: Any) -> Http1ClientExchange:
+        """The exchange of `owner`."""
+        for exchange in self._uncollected:
+            if exchange.owner is owner:
+                return exchange
+            if exchange.greenlet is me and exchange.failure is None:
+                raise RuntimeError("responses come in the order of the requests, and this is not the oldest one")
+        raise RuntimeError("this request has got its response, or was not sent")
 
     # whole requests
 
@@ -99,19 +146,25 @@ class ClientConnection(DueResponses):
         fields: Sequence[Field],
         content: BytesLike,
         owner: Any,
+        timeouts: Timeouts | None = None,
+        upgrade: bytes = b"",
     ) -> None:
         """Send a whole request, whose fields say how long its content is. `owner` is for `collect` and for errors.
 
+        `timeouts` are the connection's if not given. `upgrade` names the protocols that the fields offer.
+
         Returns when the system has all of it, when it is held, or when a response has come that makes the rest
-        pointless. Raises HttpError when the connection takes no more requests, RuntimeError when another one is not
-        finished, TransportError or Timeout when this one could not be sent; then it has no response to collect.
+        pointless. Raises HttpError when the connection takes no more requests, RuntimeError when another one of this
+        greenlet is not finished, TransportError or Timeout when this one could not be sent; then it has no response
+        to collect.
         """
-        self._check_usable()
-        exchange = Http1ClientExchange(self, method, owner)
+        exchange = self._new_exchange(method, owner, timeouts)
+        exchange.upgrade = upgrade
         head = self._head(method, target, version, fields)
         size = len(head) + len(content)
         try:
-            if (self._awaiting or self._unsent) and size < self._limits.buffer_bytes and method != b"CONNECT":
+            alone = upgrade or method == b"CONNECT"
+            if (self._awaiting or self._unsent) and size < self._limits.buffer_bytes and not alone:
                 self._hold(exchange, head + content if content else head)
                 return
             self._writing = exchange
@@ -120,6 +173,43 @@ class ClientConnection(DueResponses):
             self._withdraw(exchange)
             raise
         self.request_done(exchange)
+
+    def _new_exchange(self, method: bytes, owner: Any, timeouts: Timeouts | None) -> Http1ClientExchange:
+        """An exchange of the calling greenlet, once it may be sent."""
+        me = ref(getcurrent())
+        timeouts = timeouts or self._timeouts
+        deadline = None if timeouts.total is None else moment_after(timeouts.total)
+        if self._writing is not None or self._sender is not None:
+            self._await_my_turn(me, timeouts, deadline)
+        self._check_usable()
+        if me is not self._asker:
+            self._remember(me)
+        exchange = Http1ClientExchange(self, method, owner, timeouts, me)
+        if deadline is not None:
+            exchange.deadline = deadline
+        return exchange
+
+    def _await_my_turn(self, me: GreenletRef, timeouts: Timeouts, total: float | None) -> None:
+        """Wait while another greenlet sends. Its request is on the wire in part, and nothing fits into it."""
+        deadline, phase = moment_after(timeouts.write), "write"
+        if total is not None and (deadline is None or total < deadline):
+            deadline, phase = total, "total"
+        while self._refusal is None and (self._writing is not None or self._sender is not None):
+            writing = self._writing
+            if writing is None:
+                self._turns.wait(_WRITING, deadline, phase)
+            elif writing.greenlet is me:
+                raise RuntimeError("another request on this connection is not finished: see HttpRequest.end_request()")
+            elif is_alive(writing.greenlet):
+                self._turns.wait(_WRITING, deadline, phase, [writing.greenlet])
+            else:
+                self.abandon(writing, "the greenlet that was sending a request has ended before it")
+
+    def _remember(self, me: GreenletRef) -> None:
+        self._asker = me
+        self._askers.add(me)
+        if len(self._askers) > _MOST_ASKERS:
+            self._askers = {asker for asker in self._askers if is_alive(asker)}
 
     def _hold(self, exchange: Http1ClientExchange, message: bytes) -> None:
         """Have a request leave with others, soon."""
@@ -136,7 +226,7 @@ class ClientConnection(DueResponses):
     def flush(self) -> None:
         """Send all that is held. Waits while the server does not read; what it says meanwhile is received."""
         while self._held and self._sender is None and self._may_send_held():
-            self._send_out(self._take_held())
+            self._send_out(self._take_held(), self._timeouts.write)
 
     def flush_at_end(self) -> None:
         """Send what is held, before the connection is closed. Quiet if that is not possible any more."""
@@ -188,13 +278,13 @@ class ClientConnection(DueResponses):
         fields: Sequence[Field],
         framing: Framing,
         owner: Any,
+        timeouts: Timeouts | None = None,
     ) -> Http1ClientExchange:
         """Begin a request whose content comes in pieces. Nothing is sent before its first piece: see `send_head`.
 
         No other request can begin until this one is finished or abandoned. Raises as `send` does.
         """
-        self._check_usable()
-        exchange = Http1ClientExchange(self, method, owner)
+        exchange = self._new_exchange(method, owner, timeouts)
         exchange.head = self._head(method, target, version, fields)
         self.writer.start(framing)
         self._writing = exchange
@@ -208,6 +298,7 @@ class ClientConnection(DueResponses):
             raise RuntimeError("this request is finished")
         if self._sender is not None:
             raise RuntimeError("another greenlet is sending on this connection")
+        exchange.greenlet = ref(getcurrent())
 
     def send_more(self, exchange: Http1ClientExchange, buffers: list[BytesLike]) -> None:
         """Send a further part of a request that was begun, and its head if that is still here."""
@@ -224,6 +315,8 @@ class ClientConnection(DueResponses):
     def request_done(self, exchange: Http1ClientExchange) -> None:
         """No more of this request will be sent."""
         self._writing = None
+        if self._turns:
+            self._turns.wake(_WRITING)
         if exchange.upload is not STOPPED:
             exchange.upload = SENT
         elif exchange.tunnel is None:
@@ -241,10 +334,31 @@ class ClientConnection(DueResponses):
         """Let nobody collect the response to a request that its owner never got hold of."""
         if self._writing is exchange:
             self._writing = None
+            self._turns.wake(_WRITING)
         if self._uncollected and self._uncollected[-1] is exchange:
             self._uncollected.pop()
         if self._awaiting and self._awaiting[-1] is exchange:
             self._awaiting.pop()
+
+    def await_permission(self, exchange: Http1ClientExchange, seconds: float) -> None:
+        """Wait until the server wants the content of a request, or has answered without it, but no longer than that.
+
+        RFC 9110 §10.1.1: a server may not know the expectation, so nobody waits for ever.
+        """
+        deadline = moment_after(seconds)
+        try:
+            while exchange.response is None and exchange.failure is None and not _may_continue(exchange):
+                if self._awaiting and self._awaiting[0] is not exchange:
+                    self._go_ahead(exchange, deadline)
+                elif not self._step():
+                    self._receive(exchange, deadline)
+        except Timeout:
+            if exchange.failure is not None:  # that was the time of the whole exchange
+                raise
+        finally:
+            self._pass_on()
+        if exchange.response is not None and exchange.upload is OPEN:
+            self._stop_upload(exchange)
 
     # sending
 
@@ -259,6 +373,7 @@ class ClientConnection(DueResponses):
         """Expect the response to a request."""
         if not self._awaiting:
             self._reader.request_method = exchange.method
+            self.silent = True
         self._awaiting.append(exchange)
 
     def _transmit(self, exchange: Http1ClientExchange, buffers: list[BytesLike]) -> None:
@@ -271,7 +386,7 @@ class ClientConnection(DueResponses):
             self._enlist(exchange)
             self._uncollected.append(exchange)
             exchange.upload = OPEN
-        if self._send_out(buffers):
+        if self._send_out(buffers, exchange.timeouts.write, exchange):
             return
         if exchange.failure is not None:
             raise fresh(exchange.failure)
@@ -280,11 +395,14 @@ class ClientConnection(DueResponses):
                 raise fresh(self._loss)
             exchange.upload = STOPPED
 
-    def _send_out(self, buffers: Sequence[BytesLike]) -> bool:
+    def _send_out(
+        self, buffers: Sequence[BytesLike], stall: float | None, exchange: Http1ClientExchange | None = None
+    ) -> bool:
         """Send, while receiving if need be. False if that ended early, for a reason that is written down."""
         self._sender = getcurrent()
+        alarm = None if exchange is None or exchange.deadline is None else self._watch_total(exchange.deadline)
         try:
-            return self._channel.send(buffers, self._timeouts.write, self._receive_while_sending)
+            return self._channel.send(buffers, stall, self._receive_while_sending)
         except TransportError as exc:
             if self._sending_makes_sense():  # else we have closed it ourselves
                 self._lose_output(exc)
@@ -292,12 +410,29 @@ class ClientConnection(DueResponses):
         except Timeout as exc:
             self._fail(HttpError("the server did not read for too long, and a part of a request was not sent"))
             exc.unanswered = owners(self._uncollected)
+            if exc.phase == "total" and exchange is not None:
+                exchange.failure = exc
             raise
         except BaseException as exc:
             self._fail(interrupted(exc, "sending a request"))
             raise
         finally:
+            if alarm is not None:
+                alarm.clear()
             self._sender = None
+            if self._turns:
+                self._turns.wake_all()
+
+    def _watch_total(self, deadline: float) -> Alarm:
+        """Have the sender interrupted at the deadline of its exchange."""
+        if self._total_alarm is None:
+            self._total_alarm = Alarm(self._loop, self._expire_total)
+        self._total_alarm.set(deadline)
+        return self._total_alarm
+
+    def _expire_total(self) -> None:
+        if self._sender is not None:
+            self._sender.throw(Timeout("timed out: the exchange as a whole has taken too long", phase="total"))
 
     def _receive_while_sending(self) -> bool:
         """Output is stuck and input is there: receive it. Should the sending go on?"""
@@ -325,6 +460,24 @@ class ClientConnection(DueResponses):
 
     # may there be a request?
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all is answered to the end, and another request may be sent, as far as is known without looking."""
+        return not (self._refusal or self._awaiting or self._unsent or self._writing or self._uncollected)
+
+    def let_go(self) -> bool:
+        """If the connection is idle, forget the latest response: whoever has it may read it later. Else False."""
+        if not self.is_idle:
+            return False
+        self._collected = None
+        return True
+
+    def stays_idle(self) -> bool:
+        """Look whether an idle connection can still be used. It is closed if not. Never waits."""
+        if self.is_idle:
+            self._see_whether_idle()
+        return self._refusal is None
+
     def _check_usable(self) -> None:
         if self._writing is not None and self._refusal is None:
             raise RuntimeError("another request on this connection is not finished: see HttpRequest.end_request()")
@@ -332,8 +485,10 @@ class ClientConnection(DueResponses):
             self._see_whether_idle()
         if self._refusal is not None:
             raise self._refused()
-        if self._uncollected and self._uncollected[-1].method == b"CONNECT":
-            raise RuntimeError("the response to CONNECT decides what this connection is: wait for it")
+        latest = self._uncollected[-1] if self._uncollected else None
+        if latest is not None and latest.response is None and (latest.upgrade or latest.method == b"CONNECT"):
+            asked = "Upgrade" if latest.upgrade else "CONNECT"
+            raise RuntimeError(f"the response to {asked} decides what this connection is: wait for it")
 
     def _see_whether_idle(self) -> None:
         """Nothing is due, so nothing may have come: it could be taken for the response to what is sent next."""
@@ -352,3 +507,7 @@ class ClientConnection(DueResponses):
         error.__cause__ = self._refusal
         error.retryable = True  # nothing of the request was sent
         return error
+
+
+def _may_continue(exchange: Http1ClientExchange) -> bool:
+    return any(response.status_code == 100 for response in exchange.informational)

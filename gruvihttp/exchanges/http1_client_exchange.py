@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 from gruvihttp.errors import Error
 from gruvihttp.exchanges.tunnel import Tunnel
+from gruvihttp.exchanges.turns import GreenletRef
+from gruvihttp.limits import Timeouts
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import InformationalResponse, Response
@@ -35,14 +37,15 @@ class Carrier(Protocol):
     def request_done(self, exchange: Http1ClientExchange) -> None: ...
     def abandon(self, exchange: Http1ClientExchange, reason: str) -> None: ...
     def discard(self, exchange: Http1ClientExchange) -> None: ...
-    def pull(self) -> None: ...
+    def pull(self, exchange: Http1ClientExchange) -> None: ...
+    def await_permission(self, exchange: Http1ClientExchange, seconds: float) -> None: ...
 
 
 class Http1ClientExchange:
     """One request and its responses. See `gruvihttp.exchanges.base.ClientExchange`."""
 
     # What a usual exchange never changes stands here once, instead of being set for each.
-    response: Response | None = None
+    response: Response | InformationalResponse | None = None
     content: StreamReader
     trailers: Headers = EMPTY
     informational: Sequence[InformationalResponse] = ()
@@ -51,11 +54,19 @@ class Http1ClientExchange:
     upload = UNSENT
     ahead_bytes = 0  # of the response, parsed before anybody asked for it
     head = b""  # of the request, until it is sent
+    deadline: float | None = None  # for the whole exchange
+    upgrade = b""  # the protocols that the request offers to change to
+    wanted = False  # a greenlet waits for the response
+    reading: GreenletRef | None = None  # who waits for content
 
-    def __init__(self, connection: Carrier, method: bytes, owner: Any) -> None:
+    def __init__(
+        self, connection: Carrier, method: bytes, owner: Any, timeouts: Timeouts, greenlet: GreenletRef
+    ) -> None:
         self._connection = connection
         self.method = method
         self.owner = owner
+        self.timeouts = timeouts
+        self.greenlet = greenlet  # whose it is: who asked, then who collected, then who reads
 
     def __repr__(self) -> str:
         status = "no response" if self.response is None else self.response.status_code
@@ -73,6 +84,12 @@ class Http1ClientExchange:
         if buffers:
             connection.send_more(self, buffers)
         return self.upload is not STOPPED
+
+    def await_permission(self, seconds: float) -> None:
+        """Send the head, and wait for ``100 Continue`` or a final response, but no longer than `seconds`."""
+        if self.upload is UNSENT:
+            self.send_head()
+        self._connection.await_permission(self, seconds)
 
     def finish(self, trailers: Headers = EMPTY) -> None:
         """End the request."""
@@ -97,7 +114,7 @@ class Http1ClientExchange:
         """Have more of the content fed to its reader, or its end: this is the reader's source."""
         if self.failure is not None:
             raise fresh(self.failure)
-        self._connection.pull()
+        self._connection.pull(self)
 
 
 def fresh(error: E) -> E:

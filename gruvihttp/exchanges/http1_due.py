@@ -13,6 +13,14 @@ whatever arrives is received. It is parsed ahead, so that a response that makes 
 the upload. As soon as `Limits.buffer_bytes` are parsed that nobody has asked for, what follows waits unparsed in a
 `Backlog`, in memory first and then in a file.
 
+Many greenlets may wait, each for the response to its own request. One of them receives; the others wait in `_turns`
+until their response is there, or nobody receives. Who needs a later response than the one that is coming parses ahead
+for its owner, up to `Limits.buffer_bytes`; then the owner has to read on, or to close it. If that greenlet has ended,
+its response is drained, or the connection given up if it is too long for that.
+
+`Timeouts.total` is a moment of the exchange, its `deadline`. What has come of the response by then is there; whoever
+waits for more of it gets Timeout, and the connection is given up.
+
 Each exchange ends in one of two ways: with its response, or with a `failure`. A connection takes no more requests
 once it has a `_refusal`. What failed is raised as a fresh copy each time, with the first as its cause. A foreign
 exception that strikes while we wait, such as a gevent.Timeout, passes through and leaves the connection refused and
@@ -25,12 +33,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Any
+from weakref import ref
+
+from greenlet import getcurrent
 
 from gruvihttp.errors import Error, HttpError, IncompleteMessage, RemoteProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.backlog import Backlog
 from gruvihttp.exchanges.http1_client_exchange import OPEN, SENT, STOPPED, Http1ClientExchange, fresh
 from gruvihttp.exchanges.tunnel import Tunnel
+from gruvihttp.exchanges.turns import Turns, is_alive
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import moment_after
@@ -74,6 +87,8 @@ class DueResponses:
         self._backlog = Backlog(_BACKLOG_BUFFERS * limits.buffer_bytes, _BACKLOG_FILE_BYTES)
         self._ahead_bytes = 0  # the sum over `_uncollected`
         self._receiving = False  # a greenlet is in channel.receive
+        self.silent = True  # not a byte has come since a request was sent on an idle connection
+        self._turns = Turns()  # those who wait for each other, with the exchange that they need
         self._drain_deadline: float | None = None
         self._refusal: Error | None = None
         self._loss: TransportError | None = None  # why nothing can be sent; then no end of input is a proper one
@@ -96,23 +111,45 @@ class DueResponses:
 
     def _await_response(self, exchange: Http1ClientExchange, deadline: float | None) -> None:
         """Wait for the head of the final response."""
-        while exchange.response is None:
-            if exchange.failure is not None:
-                raise fresh(exchange.failure)
-            if not self._step():
-                self._receive(deadline)
+        awaiting = self._awaiting
+        try:
+            while exchange.response is None:
+                if exchange.failure is not None:
+                    raise fresh(exchange.failure)
+                if awaiting and awaiting[0] is not exchange:
+                    self._go_ahead(exchange, deadline)
+                elif not self._step():
+                    self._receive(exchange, deadline)
+        finally:
+            self._pass_on()
 
-    def pull(self) -> None:
+    def pull(self, exchange: Http1ClientExchange) -> None:
         """Have the next piece of content handed to its reader."""
-        while not self._step():
-            deadline = self._drain_deadline
-            self._receive(moment_after(self._timeouts.read) if deadline is None else deadline)
+        me = ref(getcurrent())
+        if exchange.reading is not None:
+            raise RuntimeError("another greenlet is reading this response")
+        exchange.greenlet = exchange.reading = me
+        deadline = self._drain_deadline
+        if deadline is None:
+            deadline = moment_after(exchange.timeouts.read)
+        awaiting = self._awaiting
+        before_bytes = exchange.content.buffer_size
+        try:
+            # another greenlet may have parsed a piece meanwhile, or the end, and then what comes is not ours
+            while awaiting and awaiting[0] is exchange and exchange.content.buffer_size == before_bytes:
+                if self._step():
+                    break
+                self._receive(exchange, deadline)
+        finally:
+            exchange.reading = None
+            self._pass_on()
 
-    def discard(self, exchange: Http1ClientExchange) -> None:
+    def discard(self, exchange: Http1ClientExchange, held_bytes: int = 0) -> None:
         """Drop what is left of an exchange's content if that is little and near; else drop the connection."""
         self._drain_deadline = moment_after(self._timeouts.drain)
+        exchange.deadline = None
         try:
-            ended = exchange.content.drain(self._limits.drain_bytes)
+            ended = exchange.content.drain(held_bytes + self._limits.drain_bytes)
         except Error:
             ended = False
         finally:
@@ -132,19 +169,23 @@ class DueResponses:
 
     # receiving
 
-    def _receive(self, deadline: float | None) -> None:
-        """Give the parser more to read, or fail everything that is due."""
+    def _receive(self, exchange: Http1ClientExchange, deadline: float | None) -> None:
+        """Give the parser more to read for the sake of an exchange, or fail everything that is due."""
         if self._receiving:
-            raise RuntimeError("another greenlet is waiting for a response on this connection")
-        self._begin_flush()
-        if not self._awaiting:  # that has failed, or is not possible now
-            if self._unsent:
-                raise RuntimeError("another greenlet is sending on this connection")
+            self._wait_for_others(exchange, deadline)
             return
+        self._begin_flush()
+        if not self._awaiting:  # that has failed, or another greenlet has to finish its sending first
+            if self._unsent:
+                self._wait_for_others(exchange, deadline)
+            return
+        deadline, phase = self._least(exchange, deadline)
         self._receiving = True
         try:
-            received = self._backlog.take() if self._backlog else self._channel.receive(deadline)
+            received = self._backlog.take() if self._backlog else self._channel.receive(deadline, phase)
         except Timeout:
+            if phase == "total":
+                raise self._run_out(exchange) from None
             raise
         except TransportError as exc:
             self._fail(self._loss or exc)
@@ -155,6 +196,83 @@ class DueResponses:
         finally:
             self._receiving = False
         self._feed(received)
+
+    def _least(self, exchange: Http1ClientExchange, deadline: float | None) -> tuple[float | None, str]:
+        """The deadline that comes first, and its phase. Raises Timeout if the exchange has no time left at all."""
+        total = exchange.deadline
+        if total is None or (deadline is not None and deadline < total):
+            return deadline, "read"
+        if total <= monotonic():
+            raise self._run_out(exchange)
+        return total, "total"
+
+    def _run_out(self, exchange: Http1ClientExchange) -> Timeout:
+        """Give up, because an exchange has used up its total time."""
+        timeout = Timeout("timed out: the exchange as a whole has taken too long", phase="total")
+        error = HttpError("an exchange has used up its total time, and the rest of it may still come")
+        self._fail(error)
+        timeout.unanswered = error.unanswered
+        exchange.failure = timeout
+        return fresh(timeout)
+
+    # several greenlets
+
+    def _go_ahead(self, exchange: Http1ClientExchange, deadline: float | None) -> None:
+        """Get on with what comes before this exchange on the wire, which is others'."""
+        first = self._awaiting[0]
+        held_bytes = self._ahead_bytes
+        if first is self._collected and first.response is not None:
+            held_bytes += first.content.buffer_size
+        if held_bytes < self._limits.buffer_bytes:
+            if not self._step_ahead(first):
+                self._receive(exchange, deadline)
+            return
+        blocking = [first, *(other for other in self._uncollected if other.ahead_bytes)]
+        lost = [other for other in blocking if not is_alive(other.greenlet) and not other.wanted]
+        for other in lost:
+            self._drop(other)
+        if not lost:
+            self._turns.wake(first)
+            self._wait_for_others(exchange, deadline, blocking)
+
+    def _drop(self, exchange: Http1ClientExchange) -> None:
+        """Nobody is left who could read this response, and others wait."""
+        if exchange in self._uncollected:
+            self._uncollected.remove(exchange)
+            self._ahead_bytes -= exchange.ahead_bytes
+            exchange.ahead_bytes = 0
+        if self._awaiting and self._awaiting[0] is exchange and exchange.response is not None:
+            self._collected = exchange
+            self.discard(exchange, exchange.content.buffer_size)
+
+    def _wait_for_others(
+        self,
+        exchange: Http1ClientExchange,
+        deadline: float | None,
+        blocking: Iterable[Http1ClientExchange] = (),
+    ) -> None:
+        """Wait until another greenlet has received, read or sent something."""
+        deadline, phase = self._least(exchange, deadline)
+        try:
+            self._turns.wait(exchange, deadline, phase, [other.greenlet for other in blocking])
+        except Timeout:
+            if phase == "total":
+                raise self._run_out(exchange) from None
+            raise
+        except BaseException as exc:
+            self._fail(interrupted(exc, "waiting for a response"))
+            raise
+
+    def _pass_on(self) -> None:
+        """Wake who can do something now: those who have been answered, and somebody who receives."""
+        turns = self._turns
+        if not turns:
+            return
+        for subject in turns.subjects():
+            if not isinstance(subject, Http1ClientExchange) or subject.response or subject.failure:
+                turns.wake(subject)
+        if not self._receiving and not (self._awaiting and turns.wake(self._awaiting[0])):
+            turns.wake_all()
 
     def _look(self) -> None:
         """See what has come, without waiting, unless enough of it waits already."""
@@ -184,6 +302,7 @@ class DueResponses:
     def _feed(self, received: bytes) -> None:
         reader = self._reader
         if received:
+            self.silent = False
             reader.receive_data(received)
         elif self._loss is not None:  # a reset that a send has met looks like an end to who receives
             self._fail(self._loss)
@@ -194,19 +313,27 @@ class DueResponses:
 
     def _parse_ahead(self) -> None:
         """Parse what has come as long as there is room for it."""
-        buffer = self._reader.buffer
         while self._awaiting and self._has_room():
-            exchange = self._awaiting[0]
-            before_bytes = len(buffer)
-            if self._step():
-                if exchange is not self._collected:
-                    parsed_bytes = before_bytes - len(buffer)
-                    exchange.ahead_bytes += parsed_bytes
-                    self._ahead_bytes += parsed_bytes
-            elif self._backlog:
-                self._feed(self._backlog.take())
-            else:
+            if self._step_ahead(self._awaiting[0]):
+                continue
+            if not self._backlog:
                 break
+            self._feed(self._backlog.take())
+        self._pass_on()
+
+    def _step_ahead(self, exchange: Http1ClientExchange) -> bool:
+        """Handle the next event, which is the exchange's, and count what it takes until somebody asks for it."""
+        buffer = self._reader.buffer
+        before_bytes = len(buffer)
+        if not self._step():
+            return False
+        if exchange is not self._collected:
+            parsed_bytes = before_bytes - len(buffer)
+            exchange.ahead_bytes += parsed_bytes
+            self._ahead_bytes += parsed_bytes
+        if self._turns and exchange.response is not None:
+            self._turns.wake(exchange)
+        return True
 
     def _has_room(self) -> bool:
         held_bytes = self._ahead_bytes
@@ -316,7 +443,7 @@ class DueResponses:
         self._wake_sender()
 
     def _begin_tunnel(self, exchange: Http1ClientExchange) -> None:
-        self._refuse(HttpError("it is a tunnel now, see the transport of the response to CONNECT"))
+        self._refuse(HttpError("it is a tunnel now: see the transport of the response"))
         leading = [self._reader.trailing_data[0]]
         while self._backlog:
             leading.append(self._backlog.take())
@@ -324,9 +451,19 @@ class DueResponses:
         exchange.tunnel = Tunnel(self._channel, b"".join(leading))
         self._awaiting.clear()
 
+    def _switch_protocol(self, exchange: Http1ClientExchange, response: InformationalResponse) -> None:
+        """RFC 9110 §7.8: the server has changed to a protocol that we offered. It had better be one of them."""
+        offered = {name.strip().lower() for name in exchange.upgrade.split(b",")}
+        chosen = b",".join(value for name, value in response.headers if name == b"upgrade")
+        if exchange.upload is not SENT or not {name.strip().lower() for name in chosen.split(b",")} <= offered:
+            self._fail(RemoteProtocolError("the server switches to a protocol that nobody asked for"))
+            return
+        exchange.response = response
+        self._begin_tunnel(exchange)
+
     def _inform(self, exchange: Http1ClientExchange, response: InformationalResponse) -> None:
         if response.status_code == 101:
-            self._fail(RemoteProtocolError("the server switches to a protocol that nobody asked for"))
+            self._switch_protocol(exchange, response)
         elif len(exchange.informational) == _MOST_INFORMATIONAL:
             self._fail(RemoteProtocolError(f"more than {_MOST_INFORMATIONAL} informational responses to one request"))
         else:
@@ -350,6 +487,7 @@ class DueResponses:
         self._awaiting.clear()
         self._unsent.clear()
         self._refuse(error)
+        self._turns.wake_all()
 
     def _fail(self, error: Error) -> None:
         """Give up, and drop the connection."""

@@ -13,7 +13,7 @@ from gruvihttp.net.sockets import Address
 from gruvihttp.net.tls import TlsOption, client_context
 from gruvihttp.net.transport import Transport
 
-__all__ = ["Client", "create_connection"]
+__all__ = ["Client", "create_connection", "start_protocol"]
 
 
 def create_connection(
@@ -25,21 +25,35 @@ def create_connection(
     family: int = 0,
     flags: int = 0,
     timeout: float | None = None,
+    handshake_timeout: float | None = -1,
 ) -> tuple[Transport, MessageProtocol]:
     """Connect to `address` and start a protocol there; returns (transport, protocol).
 
     `address` is (host, port), the path of a Unix socket, or a connected socket or descriptor. `timeout` bounds the
-    whole: resolving, all addresses, and the TLS handshake. `server_hostname` is the name that the certificate must
-    have; the host of `address` if not given.
+    whole: resolving, all addresses, and the TLS handshake, unless that has a `handshake_timeout` of its own.
+    `server_hostname` is the name that the certificate must have; the host of `address` if not given.
 
     Raises TransportError, or Timeout with phase ``"connect"`` or ``"handshake"``.
     """
     deadline = moment_after(timeout_or_default(timeout, None))
     transport = Transport(dial(address, local_address=local_address, family=family, flags=flags, deadline=deadline))
+    if handshake_timeout is None or handshake_timeout >= 0:
+        deadline = moment_after(handshake_timeout)
+    hostname = _host_of(address) if server_hostname is None else server_hostname
+    return transport, start_protocol(transport, protocol_factory, ssl, hostname, deadline)
+
+
+def start_protocol(
+    transport: Transport,
+    protocol_factory: ProtocolFactory,
+    ssl: TlsOption,
+    hostname: str | None,
+    deadline: float | None,
+) -> MessageProtocol:
+    """Have a protocol speak on a connection that is there, with TLS or without. If that fails, it is dropped."""
     try:
         context = client_context(ssl, transport.get_extra_info("socket"))
         if context is not None:
-            hostname = _host_of(address) if server_hostname is None else server_hostname
             transport.start_tls(context, False, hostname or None, deadline)
         protocol = protocol_factory()
         transport.on_close = lambda closed: protocol.connection_lost(closed.error)
@@ -48,7 +62,7 @@ def create_connection(
     except BaseException:
         transport.abort()
         raise
-    return transport, protocol
+    return protocol
 
 
 class Client(Endpoint):
@@ -71,9 +85,12 @@ class Client(Endpoint):
         kwargs["timeout"] = timeout_or_default(kwargs.get("timeout", -1), self.timeout)
         self._connecting = True
         try:
-            self._transport, self._protocol = create_connection(self._protocol_factory, address, ssl, **kwargs)
+            self._transport, self._protocol = self._open(address, ssl, **kwargs)
         finally:
             self._connecting = False
+
+    def _open(self, address: Address, ssl: TlsOption, **kwargs: Any) -> tuple[Transport, MessageProtocol]:
+        return create_connection(self._protocol_factory, address, ssl, **kwargs)
 
     @property
     def connected(self) -> bool:

@@ -96,13 +96,14 @@ def test_g46_g52_g69_signatures() -> None:
     ]
     request = [("method", empty), ("url", empty), ("headers", []), ("body", "")]
     assert parameters(HttpProtocol) == protocol
-    assert parameters(HttpProtocol.request) == parameters(HttpClient.request) == request
+    assert parameters(HttpProtocol.request)[:4] == parameters(HttpClient.request)[:4] == request
+    assert parameters(HttpProtocol.request) == parameters(HttpClient.request)
     assert parameters(HttpProtocol.getresponse) == parameters(HttpClient.getresponse) == [("timeout", -1)]
     assert parameters(HttpClient) == [("timeout", None), ("version", "1.1")]
     assert parameters(gruvihttp.HttpRequest) == [("transport", empty), ("protocol", empty)]
     assert parameters(gruvihttp.HttpResponse) == [("message", empty)]
     start = [("method", empty), ("url", empty), ("headers", None), ("body", None)]
-    assert parameters(gruvihttp.HttpRequest.start_request) == start
+    assert parameters(gruvihttp.HttpRequest.start_request)[:4] == start
     assert parameters(gruvihttp.HttpRequest.end_request) == [("trailers", None)]
 
 
