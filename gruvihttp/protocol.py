@@ -17,7 +17,7 @@ from gruvihttp.errors import HttpError
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1_client import ClientConnection
 from gruvihttp.exchanges.http1_client_exchange import Http1ClientExchange
-from gruvihttp.exchanges.http1_server import ServerConnection
+from gruvihttp.exchanges.http1_server import BUSY, Handler, ServerConnection
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.marks import switchpoint
 from gruvihttp.messages import HttpRequest, HttpResponse
@@ -67,7 +67,7 @@ class HttpProtocol(MessageProtocol):
         self._version = version
         self._timeouts = timeout if isinstance(timeout, Timeouts) else None
         self._timeout = timeout.read if isinstance(timeout, Timeouts) else timeout
-        self._gateway = None if application is None else WsgiGateway(application, server_name)
+        self._handler: Handler | None = None if application is None else WsgiGateway(application, server_name)
         self._server_side = server_side
         self._config: ServerConfig | None = None
         self._client: ClientConnection | None = None
@@ -75,12 +75,12 @@ class HttpProtocol(MessageProtocol):
         self._composer: Composer | None = None
 
     @classmethod
-    def serving(cls, gateway: WsgiGateway, config: ServerConfig) -> HttpProtocol:
-        """The server's side, for a gateway and a configuration that many connections share."""
+    def serving(cls, handler: Handler, config: ServerConfig, server_name: str | None = None) -> HttpProtocol:
+        """The server's side, for a handler of exchanges and a configuration that many connections share."""
         protocol = cls(False)
         protocol._server_side = True
-        protocol._server_name = gateway.server_name
-        protocol._gateway = gateway
+        protocol._server_name = server_name
+        protocol._handler = handler
         protocol._config = config
         return protocol
 
@@ -91,6 +91,11 @@ class HttpProtocol(MessageProtocol):
     def server_side(self) -> bool:
         """Whether this side answers requests."""
         return self._server_side
+
+    @property
+    def busy(self) -> bool:
+        """Whether this side is answering a request at the moment."""
+        return self._server is not None and self._server.phase is BUSY
 
     @property
     def server_name(self) -> str | None:
@@ -118,8 +123,8 @@ class HttpProtocol(MessageProtocol):
         transport = self.transport
         if transport is None:
             raise RuntimeError("connection_made() comes first")
-        if self._gateway is not None:
-            self._server = ServerConnection(transport, self._gateway, self._config or self._own_config(), self)
+        if self._handler is not None:
+            self._server = ServerConnection(transport, self._handler, self._config or self._own_config(), self)
             self._server.start()
             return
         self._composer = Composer(self._version, self._host_field(transport), self.identifier)

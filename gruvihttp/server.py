@@ -6,20 +6,26 @@ application. Parsing is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from gruvihttp.accesslog import Log, Recorder, as_log
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.forwarded import DEFAULT_FIELDS, TrustedProxies
 from gruvihttp.hijack import WebSocketCompat
 from gruvihttp.limits import Limits, Timeouts
+from gruvihttp.metrics import Stats, by_class, metrics_application
 from gruvihttp.net.endpoints import Server
 from gruvihttp.net.sockets import Address
 from gruvihttp.net.tls import TlsOption
 from gruvihttp.net.transport import Transport
+from gruvihttp.probes import Probes
 from gruvihttp.protocol import HttpProtocol
 from gruvihttp.wsgi import Application, WsgiGateway
 
 __all__ = ["HttpServer"]
+
+Handler = Callable[[Any], None]  # Any: the exchange of any HTTP version
 
 
 class HttpServer(Server):
@@ -33,6 +39,10 @@ class HttpServer(Server):
     `proxy_fields`, which are to be all that they set. `strip_untrusted` removes from environ what such fields say
     otherwise. By default nobody is believed and nothing is removed.
 
+    `access_log` is called with an `AccessRecord` for each request; a text is the format of an `AccessLog` on stderr.
+    GET and HEAD of `health_path` and `ready_path` are answered by the server itself: the former always with 200, the
+    latter with 503 when the server closes, or when somebody has set `ready` to False. They are not logged.
+
     `websocket_compat` is the server, ``"gevent"``, ``"werkzeug"`` or ``"gunicorn"``, whose way of handing out the
     socket of a WebSocket request is imitated for libraries; None hands it out by ``gruvihttp.hijack`` only.
 
@@ -43,6 +53,7 @@ class HttpServer(Server):
         server.run()
     """
 
+    ready: bool  # whether more requests are wanted, as far as the user can tell
     gateway_class: type[WsgiGateway] = WsgiGateway  # for doors that run exchanges in a way of their own
 
     def __init__(
@@ -57,9 +68,18 @@ class HttpServer(Server):
         trusted_proxies: Iterable[str] | None = None,
         proxy_fields: Iterable[str] = DEFAULT_FIELDS,
         strip_untrusted: bool = True,
+        access_log: str | Log | None = None,
+        health_path: str | None = None,
+        ready_path: str | None = None,
         websocket_compat: WebSocketCompat = "gevent",
     ) -> None:
-        config = ServerConfig(limits=limits or Limits(), timeouts=timeouts or Timeouts.flat(timeout))
+        chosen = as_log(access_log)
+        self._recorder = None if chosen is None else Recorder(chosen)
+        config = ServerConfig(
+            limits=limits or Limits(),
+            timeouts=timeouts or Timeouts.flat(timeout),
+            on_refusal=None if self._recorder is None else self._recorder.refused,
+        )
         self._proxies: TrustedProxies | None = None
         if trusted_proxies is not None:
             self._proxies = TrustedProxies(trusted_proxies, proxy_fields, strip_untrusted=strip_untrusted)
@@ -69,8 +89,11 @@ class HttpServer(Server):
         self._debug = debug
         self._websocket_compat: WebSocketCompat = websocket_compat
         self._config = config
-        self._default = self._gateway(server_name)
-        self._gateways: dict[Address, WsgiGateway] = {}  # by the address that is listened at
+        self._probe_paths = (health_path, ready_path)
+        self._metrics: HttpServer | None = None
+        self.ready = True
+        self._default = self._handler(server_name)
+        self._named: dict[Address, tuple[Handler, str]] = {}  # with its server's name, by the address listened at
 
     @property
     def application(self) -> Application:
@@ -86,29 +109,84 @@ class HttpServer(Server):
         backlog: int = 1024,
         *,
         mode: int | None = None,
+        proxy_protocol: bool | Iterable[str] = False,
     ) -> None:
         """Serve at `address` from now on: see `Server.listen`. May be called several times."""
         known = len(self.addresses)
-        super().listen(address, ssl, family, flags, backlog, mode=mode)
+        super().listen(address, ssl, family, flags, backlog, mode=mode, proxy_protocol=proxy_protocol)
         host = address[0] if isinstance(address, tuple) else None
         if self._server_name is None and host not in (None, "", "0.0.0.0", "::"):
-            gateway = self._gateway(str(host))
+            named = (self._handler(str(host)), str(host))
             for bound in self.addresses[known:]:
-                self._gateways[bound] = gateway
+                self._named[bound] = named
 
     def create_protocol(self, transport: Transport) -> HttpProtocol:
         """A protocol that serves this connection."""
-        gateway = self._gateways.get(transport.get_extra_info("sockname"), self._default)
-        return HttpProtocol.serving(gateway, self._config)
+        _, listened_at = transport.get_extra_info("proxy") or (None, transport.get_extra_info("sockname"))
+        handler, server_name = self._named.get(listened_at, (self._default, self._server_name))
+        return HttpProtocol.serving(handler, self._config, server_name)
 
-    def _gateway(self, server_name: str | None) -> WsgiGateway:
-        return self.gateway_class(
+    def _handler(self, server_name: str | None) -> Handler:
+        """What is called for each exchange: the application's gateway, and before it what was asked for."""
+        handler: Handler = self.gateway_class(
             self._application,
             server_name,
             debug=self._debug,
             proxies=self._proxies,
             websocket_compat=self._websocket_compat,
         )
+        if self._recorder is not None:
+            handler = self._recorder.recording(handler)
+        if self._probe_paths != (None, None):
+            handler = Probes(handler, lambda: self.stats()["ready"], *self._probe_paths)
+        return handler
+
+    # -- what it does ------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """What the server is doing, and what it has done so far: see `gruvihttp.metrics.Stats`."""
+        tally = self._config.tally
+        open_protocols = [protocol for _, protocol in self.connections]
+        return Stats(
+            ready=self.ready and self.started and not self.closed,
+            connections=len(open_protocols),
+            handshakes=len(self._handshakes),
+            active_requests=sum(isinstance(each, HttpProtocol) and each.busy for each in open_protocols),
+            accepted=self.accepted,
+            handshake_failures=self.handshake_failures,
+            proxy_failures=self.proxy_failures,
+            requests=sum(tally.statuses) + tally.aborted,
+            responses=by_class(tally.statuses),
+            refused=tally.refused,
+            aborted=tally.aborted,
+            received_bytes=tally.received_bytes,
+            sent_bytes=tally.sent_bytes,
+        )
+
+    def listen_metrics(self, address: Address, *, mode: int | None = None) -> None:
+        """Tell Prometheus what `stats` tells, at ``/metrics`` of `address`; the paths of probes are answered there too.
+
+        It goes on until this server has closed, so it also tells how that goes. Nothing of it is logged or counted.
+        """
+        if self._metrics is None:
+            health_path, ready_path = self._probe_paths
+            self._metrics = HttpServer(metrics_application(self.stats, health_path=health_path, ready_path=ready_path))
+        self._metrics.listen(address, mode=mode)
+
+    @property
+    def metrics_addresses(self) -> list[Address]:
+        """Where the metrics are found, as the sockets say it."""
+        return [] if self._metrics is None else self._metrics.addresses
+
+    def close(self, timeout: float | None = -1) -> None:
+        """See `Server.close`. The metrics stay until all else is closed."""
+        try:
+            super().close(timeout)
+        finally:
+            if self._metrics is not None:
+                self._metrics.close(0)
+
+    stop = close
 
     def _no_protocol(self) -> HttpProtocol:
         raise NotImplementedError("create_protocol makes the protocols")
