@@ -347,7 +347,8 @@ def test_handler_of_ones_own_is_refused_with_what_to_do_instead() -> None:
 
 def test_unknown_tls_argument_is_named() -> None:
     with pytest.raises(TypeError, match="does not know server_hostname; give an ssl_context"):
-        gruvihttp.compat.pywsgi.WSGIServer(LOCAL, hello, ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), server_hostname="a")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        gruvihttp.compat.pywsgi.WSGIServer(LOCAL, hello, ssl_context=context, server_hostname="a")
 
 
 def test_unchanged_handler_is_accepted() -> None:
