@@ -1,14 +1,22 @@
-"""Opening connections: tries the candidates of an address in turn until one answers."""
+"""Opening connections: tries the candidates of an address until one answers, which is RFC 8305 ("happy eyeballs").
+
+The candidates take turns by family, beginning with the one that the resolver prefers. Each gets a head start; then
+the next one is tried as well, and at once when the one before has failed. The first connection wins, the others are
+dropped. So an address that swallows packets costs a quarter of a second, whatever the deadline.
+"""
 
 from __future__ import annotations
 
 import _socket
 import errno
 import os
+from collections.abc import Iterable
+from itertools import chain, zip_longest
 from time import monotonic
 
 import gevent
 from gevent import get_hub
+from gevent.queue import Empty, SimpleQueue
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.net.deadline import timeout_left
@@ -19,6 +27,7 @@ __all__ = ["dial"]
 
 # A Unix socket whose backlog is full says "try again", and there is nothing to wait on.
 _RETRY_SECONDS = 0.01
+_STAGGER_SECONDS = 0.25  # the "Connection Attempt Delay" that RFC 8305 §5 recommends
 
 
 def dial(
@@ -26,29 +35,79 @@ def dial(
 ) -> RawSocket:
     """A connected socket for `address`: (host, port), a Unix path, or a socket or descriptor that is connected.
 
-    Every candidate is tried; with a deadline, each gets an equal share of the time that is left, so that one that
-    swallows packets cannot use it up. Raises TransportError (the last one, if all failed) or
-    Timeout(phase="connect").
+    Every candidate is tried, 250 ms after the one before or as soon as that has failed; when there is less time, each
+    gets an equal share of it. Raises TransportError (the last one, if all failed) or Timeout(phase="connect").
     """
     if not isinstance(address, (tuple, str, bytes)):
         return take_over(address)
     candidates = resolve(address, family, flags, deadline=deadline)
-    failure: TransportError | Timeout | None = None
-    for index, candidate in enumerate(candidates):
-        try:
-            return _connect(candidate, local_address, _share(deadline, len(candidates) - index))
-        except (TransportError, Timeout) as exc:
-            failure = exc
-    if failure is None:
+    if not candidates:
         raise TransportError(f"cannot connect to {format_address(address)}: it has no addresses")
-    raise failure
+    if len(candidates) == 1:
+        return _connect(candidates[0], local_address, deadline)
+    return _Race(_interleaved(candidates), local_address, deadline).run()
 
 
-def _share(deadline: float | None, ways: int) -> float | None:
-    if deadline is None or ways < 2:
-        return deadline
-    now = monotonic()
-    return now + (deadline - now) / ways
+def _interleaved(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """By turns of one family and the others (RFC 8305 §4)."""
+    families: dict[int, list[Candidate]] = {}
+    for candidate in candidates:
+        families.setdefault(candidate.family, []).append(candidate)
+    return [one for one in chain.from_iterable(zip_longest(*families.values())) if one is not None]
+
+
+class _Race:
+    """Attempts at several candidates, each in a greenlet, of which the first to connect wins."""
+
+    def __init__(self, candidates: list[Candidate], local_address: Address, deadline: float | None) -> None:
+        self._waiting = candidates
+        self._local_address = local_address
+        self._deadline = deadline
+        self._stagger = _STAGGER_SECONDS
+        if deadline is not None:
+            self._stagger = min(self._stagger, max(deadline - monotonic(), 0.0) / len(candidates))
+        self._outcomes: SimpleQueue[RawSocket | BaseException] = SimpleQueue()
+        self._attempts: list[gevent.Greenlet[..., None]] = []
+
+    def run(self) -> RawSocket:
+        """The winner's socket. Raises the failure of the last, if all fail."""
+        failed = 0
+        try:
+            while True:
+                if self._waiting:
+                    self._attempts.append(gevent.spawn(self._attempt, self._waiting.pop(0)))
+                outcome = self._next_outcome()
+                if isinstance(outcome, BaseException):
+                    failed += 1
+                    if failed == len(self._attempts) and not self._waiting:
+                        raise outcome
+                elif outcome is not None:
+                    return outcome
+        finally:
+            gevent.killall(self._attempts)  # which waits no longer than it takes to close their sockets
+            self._drop_late()
+
+    def _next_outcome(self) -> RawSocket | BaseException | None:
+        """What the next attempt has come to; None when it is time for another one."""
+        try:
+            return self._outcomes.get(timeout=self._stagger if self._waiting else None)
+        except Empty:
+            return None
+
+    def _attempt(self, candidate: Candidate) -> None:
+        try:
+            sock = _connect(candidate, self._local_address, self._deadline)
+        except Exception as exc:  # for whoever dials
+            self._outcomes.put(exc)
+            return
+        self._outcomes.put(sock)
+
+    def _drop_late(self) -> None:
+        """Close what has connected beside the winner."""
+        while not self._outcomes.empty():
+            outcome = self._outcomes.get()
+            if not isinstance(outcome, BaseException):
+                outcome.close()
 
 
 def _connect(candidate: Candidate, local_address: Address, deadline: float | None) -> RawSocket:
