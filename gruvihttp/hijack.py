@@ -74,11 +74,11 @@ class HijackedSocket:
         """The next bytes, at most `bufsize`; waits for the first; ``b""`` at the end of the stream."""
         if flags:
             raise ValueError("recv() has no flags here")
-        self._detach()
-        if not self._leading:
-            return self._receive(bufsize)
-        received, self._leading = self._leading[:bufsize], self._leading[bufsize:]
-        return received
+        if self._timeout == 0:
+            self._detach()
+            if not self._leading:
+                return self._receive_at_once(bufsize)
+        return self.receive(bufsize, moment_after(self._timeout))
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """`recv` into a buffer. How many bytes that were."""
@@ -87,15 +87,17 @@ class HijackedSocket:
         view[: len(received)] = received
         return len(received)
 
-    def _receive(self, size: int) -> bytes:
-        deadline = moment_after(self._timeout)
+    def receive(self, size: int, deadline: float | None = None) -> bytes:
+        """`recv` until a moment of ``time.monotonic()``, whatever `settimeout` was told."""
+        self._detach()
+        if self._leading:
+            received, self._leading = self._leading[:size], self._leading[size:]
+            return received
         if self._is_at_home():
-            if self._timeout == 0:
-                return self._receive_at_once(size)
             return self._channel.receive(deadline, "read", size)
-        while (received := self._channel.try_receive(size)) is None:
+        while (arrived := self._channel.try_receive(size)) is None:
             self._wait_in_thread(select.POLLIN, deadline, "read")
-        return received
+        return arrived
 
     def _receive_at_once(self, size: int) -> bytes:
         received = self._channel.try_receive(size)

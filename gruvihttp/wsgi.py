@@ -23,6 +23,7 @@ from gruvihttp.forwarded import TrustedProxies
 from gruvihttp.hijack import WebSocketCompat, offer_hijack
 from gruvihttp.responsehead import content_charset, response_head
 from gruvihttp.sansio.events import Request
+from gruvihttp.websocket import LazyWebSocket, is_available
 
 __all__ = ["Application", "ErrorStream", "FileWrapper", "WsgiGateway"]
 
@@ -115,6 +116,8 @@ class WsgiGateway:
         environ["gruvihttp.request_trailers"] = exchange.request_trailers
         if exchange.upgrade:
             offer_hijack(environ, exchange, self._websocket_compat)
+            if b"websocket" in exchange.upgrade and is_available():
+                environ["wsgi.websocket"] = LazyWebSocket(environ)
         return environ
 
     def _believe(self, proxies: TrustedProxies, environ: Environ, exchange: ServerExchange) -> None:

@@ -124,9 +124,8 @@ with gevent.Timeout(40):
     end()
 """
 
-PINGS = FLASK_SOCK.replace(
-    "serve()\n", 'app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": 0.05, "max_message_size": 1 << 20}\nserve()\n', 1
-)
+PINGING = 'app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": 0.05, "max_message_size": 1 << 20}\n'
+PINGS = FLASK_SOCK.replace("serve()\n", PINGING + "serve()\n", 1)
 
 SOCKET_IO = """
 from flask_socketio import SocketIO, emit
