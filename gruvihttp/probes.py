@@ -11,7 +11,7 @@ from typing import Any
 
 from gruvihttp.exchanges.response import plain_error
 
-__all__ = ["Probes"]
+__all__ = ["Probes", "check_path"]
 
 Handler = Callable[[Any], None]  # Any: the exchange of any HTTP version
 
@@ -30,7 +30,7 @@ class Probes:
         self._answers: dict[bytes, Callable[[], bool]] = {}
         for path, question in ((health_path, _is_alive), (ready_path, is_ready)):
             if path is not None:
-                self._answers[_checked(path)] = question
+                self._answers[check_path(path)] = question
         if health_path is not None and health_path == ready_path:
             raise ValueError(f"health_path and ready_path are the same: {ready_path!r}")
 
@@ -51,7 +51,8 @@ def _is_alive() -> bool:
     return True
 
 
-def _checked(path: str) -> bytes:
+def check_path(path: str) -> bytes:
+    """The path as requests have it. Raises ValueError for what is none."""
     if not path.startswith("/") or not path.isascii() or not path.isprintable() or set(path) & set(" ?#"):
         raise ValueError(f"{path!r} is no path of a probe: it must look like /healthz")
     return path.encode("ascii")

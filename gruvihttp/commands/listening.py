@@ -6,17 +6,21 @@ import errno
 import os
 import ssl
 import stat
+from collections.abc import Iterable
 
 from gruvihttp.commands.addresses import Bind
 from gruvihttp.commands.holder import holder_of
 from gruvihttp.commands.mistakes import BindMistake
 from gruvihttp.errors import TransportError
 from gruvihttp.net.serving import Server
+from gruvihttp.server import HttpServer
 
-__all__ = ["listen", "refusal"]
+__all__ = ["listen", "listen_for_metrics", "refusal"]
 
 
-def listen(server: Server, bind: Bind, context: ssl.SSLContext | None) -> str:
+def listen(
+    server: Server, bind: Bind, context: ssl.SSLContext | None, proxy_protocol: bool | Iterable[str] = False
+) -> str:
     """Let `server` listen there, with TLS if there is a context, and return where it is found.
 
     Unix sockets go without TLS: who connects there is on this machine. Raises BindMistake.
@@ -24,11 +28,24 @@ def listen(server: Server, bind: Bind, context: ssl.SSLContext | None) -> str:
     known = len(server.addresses)
     tls = False if context is None or bind.is_unix else context
     try:
-        server.listen(bind.address, ssl=tls)
+        server.listen(bind.address, ssl=tls, proxy_protocol=proxy_protocol)
     except TransportError as exc:
         raise refusal(bind, exc) from exc
     bound = server.addresses[known]
     return bind.place(0 if bind.is_unix else bound[1], tls=tls is not False)
+
+
+def listen_for_metrics(server: HttpServer, bind: Bind) -> str:
+    """Let `server` tell its metrics there, and return where they are found. Raises BindMistake."""
+    known = len(server.metrics_addresses)
+    try:
+        server.listen_metrics(bind.address)
+    except TransportError as exc:
+        raise refusal(bind, exc) from exc
+    bound = server.metrics_addresses[known]
+    place = bind.place(0 if bind.is_unix else bound[1], tls=False)
+    address, comma, remark = place.partition(", ")
+    return f"{address}/metrics{comma}{remark}" if not bind.is_unix else place
 
 
 def refusal(bind: Bind, exc: TransportError) -> BindMistake:

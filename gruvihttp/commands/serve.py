@@ -9,6 +9,7 @@ import click
 
 from gruvihttp.commands.addresses import parse_bind
 from gruvihttp.commands.declared import SectionedCommand, declared_options, take_limits, take_timeouts
+from gruvihttp.commands.operating import operating_options, take_operating
 from gruvihttp.commands.settings import Settings
 
 __all__ = ["command"]
@@ -25,7 +26,7 @@ def _serve(
     check: bool,
     debug: bool,
     full_traceback: bool,
-    **numbers: Any,
+    **others: Any,
 ) -> int:
     """Serve a WSGI application until Ctrl-C.
 
@@ -40,10 +41,11 @@ def _serve(
         binds=bind,
         tls_cert=tls_cert,
         tls_key=tls_key,
-        limits=take_limits(numbers),
-        timeouts=take_timeouts(numbers),
+        limits=take_limits(others),
+        timeouts=take_timeouts(others),
         debug=debug,
         full_traceback=full_traceback,
+        operating=take_operating(others),
     )
     serving = import_module("gruvihttp.commands.serving")
     code: int = serving.check(settings) if check else serving.serve(settings)
@@ -73,6 +75,7 @@ command = SectionedCommand(
         click.Option(["--debug"], is_flag=True, help="show tracebacks of the application to clients"),
         click.Option(["--traceback", "full_traceback"], is_flag=True, help="show whole tracebacks of failed imports"),
         click.Option(["--patch/--no-patch"], default=True, help="monkey-patch the standard library, or not"),
+        *operating_options(),
         *declared_options(),
     ],
 )

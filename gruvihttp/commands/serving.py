@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import gevent
 
+from gruvihttp.commands.assembling import assemble, senders_of_headers, show_metrics
 from gruvihttp.commands.certificate import load_certificate
 from gruvihttp.commands.listening import listen
 from gruvihttp.commands.loading import Loaded, load_application
@@ -23,6 +24,8 @@ def check(settings: Settings) -> int:
     """Load all that `serve` would load; 0 is returned."""
     context = load_certificate(settings.tls_cert, settings.tls_key)
     loaded = _load(settings)
+    assemble(loaded.application, settings)
+    senders_of_headers(settings.operating)
     places = [bind.place(bind.port, tls=context is not None) for bind in settings.binds]
     click.echo(f"gruvihttp can serve {loaded.name} at {_join(places)}", err=True)
     return 0
@@ -32,10 +35,14 @@ def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; the exit code is returned."""
     context = load_certificate(settings.tls_cert, settings.tls_key)
     loaded = _load(settings)
-    server = HttpServer(loaded.application, limits=settings.limits, timeouts=settings.timeouts, debug=settings.debug)
-    places = [listen(server, bind, context) for bind in settings.binds]
+    server = assemble(loaded.application, settings)
+    senders = senders_of_headers(settings.operating)
+    places = [listen(server, bind, context, senders) for bind in settings.binds]
+    metrics = show_metrics(server, settings.operating)
     with StopSignals(lambda: _stop(server)) as signals:
         click.echo(f"gruvihttp serving {loaded.name} at {_join(places)} (Ctrl-C stops)", err=True)
+        if metrics is not None:
+            click.echo(f"gruvihttp tells its metrics at {metrics}", err=True)
         try:
             server.serve_forever(stop_timeout=0)  # running exchanges have had their time in _stop
         except KeyboardInterrupt:

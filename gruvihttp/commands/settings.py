@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gruvihttp.commands.addresses import Bind
+from gruvihttp.commands.operating import Operating
 from gruvihttp.limits import Limits, Timeouts
 
 __all__ = ["Settings"]
@@ -21,3 +22,4 @@ class Settings(NamedTuple):
     timeouts: Timeouts
     debug: bool
     full_traceback: bool
+    operating: Operating
