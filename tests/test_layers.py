@@ -32,7 +32,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo", "websocket",
         "accesslog", "accessrecord", "probes", "metrics",
     ),
-    4: ("client", "proxy", "pool", "server"),
+    4: ("client", "proxy", "pool", "server", "prefork"),
     5: ("__init__", "http", "cli", "__main__", "commands/", "compat/", "testing"),
 }  # fmt: skip
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gruvihttp.commands.addresses import parse_bind
+from gruvihttp.commands.crew import crew_options, take_crew
 from gruvihttp.commands.declared import SectionedCommand, declared_options, take_limits, take_timeouts
 from gruvihttp.commands.operating import operating_options, take_operating
 from gruvihttp.commands.settings import Settings
@@ -46,6 +47,7 @@ def _serve(
         debug=debug,
         full_traceback=full_traceback,
         operating=take_operating(others),
+        crew=take_crew(others),
     )
     serving = import_module("gruvihttp.commands.serving")
     code: int = serving.check(settings) if check else serving.serve(settings)
@@ -75,6 +77,7 @@ command = SectionedCommand(
         click.Option(["--debug"], is_flag=True, help="show tracebacks of the application to clients"),
         click.Option(["--traceback", "full_traceback"], is_flag=True, help="show whole tracebacks of failed imports"),
         click.Option(["--patch/--no-patch"], default=True, help="monkey-patch the standard library, or not"),
+        *crew_options(),
         *operating_options(),
         *declared_options(),
     ],

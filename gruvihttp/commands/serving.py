@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import click
 import gevent
 
@@ -11,6 +13,7 @@ from gruvihttp.commands.listening import listen
 from gruvihttp.commands.loading import Loaded, load_application
 from gruvihttp.commands.settings import Settings
 from gruvihttp.commands.stopping import StopSignals
+from gruvihttp.commands.working import Membership, supervise
 from gruvihttp.echo import application as echo
 from gruvihttp.server import HttpServer
 
@@ -18,6 +21,8 @@ __all__ = ["check", "serve"]
 
 # Enough for connections that only have to be closed. Whoever waits longer wants to know what for.
 _SILENCE_SECONDS = 0.3
+
+ECHO = "its echo application"
 
 
 def check(settings: Settings) -> int:
@@ -34,7 +39,12 @@ def check(settings: Settings) -> int:
 def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; the exit code is returned."""
     context = load_certificate(settings.tls_cert, settings.tls_key)
+    member = Membership.of_environment()
+    if member is None and settings.crew is not None:
+        return supervise(settings, settings.crew, settings.application or ECHO, tls=context is not None)
     loaded = _load(settings)
+    if member is not None:
+        return _work(member, loaded, settings, context)
     server = assemble(loaded.application, settings)
     senders = senders_of_headers(settings.operating)
     places = [listen(server, bind, context, senders) for bind in settings.binds]
@@ -50,9 +60,25 @@ def serve(settings: Settings) -> int:
     return 0
 
 
+def _work(member: Membership, loaded: Loaded, settings: Settings, context: ssl.SSLContext | None) -> int:
+    """Be a worker: serve what the parent has bound, and say nothing, for it speaks for all."""
+    application = loaded.application
+    if settings.crew is not None and settings.crew.max_requests is not None:
+        application = member.counting(application, settings.crew.max_requests, settings.crew.max_requests_jitter)
+    server = assemble(application, settings)
+    member.listen(server, context or False, senders_of_headers(settings.operating))
+    with StopSignals(server.close) as signals:
+        member.tell_ready(server.close)
+        try:
+            server.serve_forever(stop_timeout=0)
+        except KeyboardInterrupt:
+            return 128 + signals.number
+    return 0
+
+
 def _load(settings: Settings) -> Loaded:
     if settings.application is None:
-        return Loaded("its echo application", echo)
+        return Loaded(ECHO, echo)
     return load_application(settings.application, full_traceback=settings.full_traceback)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gruvihttp.commands.addresses import Bind
+from gruvihttp.commands.crew import Crew
 from gruvihttp.commands.operating import Operating
 from gruvihttp.limits import Limits, Timeouts
 
@@ -23,3 +24,4 @@ class Settings(NamedTuple):
     debug: bool
     full_traceback: bool
     operating: Operating
+    crew: Crew | None = None

@@ -1,0 +1,46 @@
+"""What ``gruvihttp serve`` was told about worker processes, and the options that tell it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import click
+
+from gruvihttp.commands.mistakes import UsageMistake
+
+__all__ = ["Crew", "crew_options", "take_crew"]
+
+
+class Crew(NamedTuple):
+    """How many workers there are, and how long each works."""
+
+    workers: int
+    reuse_port: bool = True
+    max_requests: int | None = None
+    max_requests_jitter: int = 0
+
+
+def crew_options() -> list[click.Option]:
+    """The options."""
+    return [
+        click.Option(["-w", "--workers"], type=click.IntRange(1), metavar="N", help="serve with N processes"),
+        click.Option(
+            ["--reuse-port/--no-reuse-port"], default=True, help="give each worker sockets of its own, or all the same"
+        ),
+        click.Option(
+            ["--max-requests"], type=click.IntRange(1), metavar="N", help="replace a worker after so many requests"
+        ),
+        click.Option(
+            ["--max-requests-jitter"], type=click.IntRange(0), default=0, metavar="N", help="and up to so many more"
+        ),
+    ]
+
+
+def take_crew(values: dict[str, Any]) -> Crew | None:
+    """Take the values of the options out of `values`; None if there are no workers."""
+    told = {name: values.pop(name) for name in Crew._fields}
+    if told["workers"] is not None:
+        return Crew(**told)
+    if told["max_requests"] is not None:
+        raise UsageMistake("--max-requests replaces worker processes, and there are none", "add --workers 1, or more")
+    return None

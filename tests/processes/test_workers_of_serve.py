@@ -1,0 +1,119 @@
+"""``gruvihttp serve --workers``: signals under load, crashes, reloads and the sockets that outlive workers."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+GUARD = 20.0
+
+
+@pytest.fixture
+def serve(process: Callable[..., Any]) -> Callable[..., Any]:
+    def start(*arguments: str, workers: int = 2) -> Any:
+        options = ["--bind", "127.0.0.1:0", "--workers", str(workers), *arguments]
+        started = process("-m", "gruvihttp", "serve", "served:app", *options)
+        match = started.wait_for(r"gruvihttp serving served:app at http://127\.0\.0\.1:(\d+) with \d workers")
+        started.address = ("127.0.0.1", int(match[1]))
+        return started
+
+    return start
+
+
+sharing = pytest.mark.parametrize("option", ["--reuse-port", "--no-reuse-port"])
+
+
+@sharing
+def test_reload_and_stop_under_load_without_a_failed_request(
+    serve: Any, load: Any, tmp_path: Path, option: str
+) -> None:
+    server = serve(option)
+    clients = load(server.address, 12)
+    clients.until(lambda: len(clients.pids) == 2)
+    before = set(clients.pids)
+    served = tmp_path / "served.py"
+    served.write_text(served.read_text().replace('b"one"', 'b"other"'))
+    server.send(signal.SIGHUP)
+    server.wait_for("all workers have been replaced")
+    clients.until(lambda: len(clients.pids - before) == 2)
+    assert b"other" in clients.contents
+    assert (clients.failures, clients.refused) == ([], 0)
+    clients.may_be_refused = True
+    assert server.end(signal.SIGTERM) == 0
+    clients.join()
+    assert clients.failures == []
+
+
+def test_reload_keeps_the_workers_when_new_code_cannot_begin(serve: Any, load: Any, tmp_path: Path) -> None:
+    server = serve()
+    (tmp_path / "served.py").write_text("raise RuntimeError('broken')")
+    server.send(signal.SIGHUP)
+    server.wait_for("a new worker could not begin, so the old ones stay")
+    clients = load(server.address, 4)
+    clients.until_done(10)
+    clients.stop()
+    assert clients.failures == []
+
+
+@sharing
+def test_worker_that_crashes_is_replaced(serve: Any, load: Any, option: str) -> None:
+    server = serve(option)
+    sock = gevent.socket.create_connection(server.address)
+    sock.sendall(b"GET /crash HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert sock.recv(1) == b""
+    server.wait_for(r"worker \d+ ended by itself \(exit code 9\), another begins in 0\.5 s")
+    clients = load(server.address)  # those that meet an empty place wait in its backlog
+    clients.until(lambda: len(clients.pids) == 2)
+    clients.stop()
+    assert (clients.failures, clients.refused) == ([], 0)
+
+
+def test_max_requests_replace_workers_without_a_failed_request(serve: Any, load: Any) -> None:
+    server = serve("--max-requests", "50", "--max-requests-jitter", "20")
+    clients = load(server.address)
+    clients.until(lambda: len(clients.pids) >= 5)
+    clients.stop()
+    assert (clients.failures, clients.refused) == ([], 0)
+
+
+def test_interrupt_does_not_wait_for_long(serve: Any) -> None:
+    server = serve(workers=1)
+    sock = gevent.socket.create_connection(server.address)
+    sock.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+    with gevent.Timeout(GUARD):
+        assert server.end(signal.SIGINT) == 0
+
+
+def test_workers_end_with_a_parent_that_is_killed(serve: Any, load: Any) -> None:
+    server = serve()
+    clients = load(server.address)
+    clients.until_done(20)
+    clients.may_be_refused = True
+    server.end(signal.SIGKILL)
+    clients.join()
+    assert clients.failures == []
+
+
+def test_application_that_cannot_be_loaded_is_said_once(process: Callable[..., Any]) -> None:
+    started = process("-m", "gruvihttp", "serve", "missing:app", "--workers", "3", "--bind", "127.0.0.1:0")
+    assert started.wait() == 3
+    assert len(re.findall("there is no module 'missing'", started.said)) == 1
+
+
+def test_address_in_use_is_not_shared(serve: Any, process: Callable[..., Any]) -> None:
+    port = serve().address[1]
+    second = process("-m", "gruvihttp", "serve", "served:app", "--workers", "2", "--bind", f"127.0.0.1:{port}")
+    assert second.wait() == 4
+    assert f"cannot listen on 127.0.0.1:{port}" in second.said
+
+
+def test_max_requests_want_workers(process: Callable[..., Any]) -> None:
+    started = process("-m", "gruvihttp", "serve", "served:app", "--max-requests", "5")
+    assert started.wait() == 2
+    assert "add --workers 1, or more" in started.said
