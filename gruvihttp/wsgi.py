@@ -6,7 +6,10 @@ that they leave in time.
 
 from __future__ import annotations
 
+import io
 import logging
+import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from traceback import format_exception
@@ -17,7 +20,7 @@ from gevent import GreenletExit
 
 from gruvihttp.environ import Environ, connection_environ, request_environ
 from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
-from gruvihttp.exchanges.base import ServedConnection, ServerExchange
+from gruvihttp.exchanges.base import FileSender, ServedConnection, ServerExchange
 from gruvihttp.exchanges.response import ResponseHead
 from gruvihttp.forwarded import TrustedProxies
 from gruvihttp.hijack import WebSocketCompat, offer_hijack
@@ -33,6 +36,7 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 log = logging.getLogger("gruvihttp.server")
 _TEXT = (b"Content-Type", b"text/plain; charset=utf-8")
+_LEAST_SENDFILE_BYTES = 65536  # less is joined with the head and leaves with it
 _EXCEEDED = -1  # in place of the room for content: there was more of it
 
 
@@ -207,6 +211,9 @@ class _Call:
             if isinstance(result, (tuple, bytes, str)):  # bare bytes are a mistake, but byte by byte would not help
                 self.respond_at_once(result if isinstance(result, tuple) else (result,))
                 return
+            if type(result) is FileWrapper and self._send_file(result):
+                self._exchange.finish()
+                return
             for block in result:
                 if not self._send(block):
                     break
@@ -217,6 +224,16 @@ class _Call:
             if hasattr(result, "close"):
                 self._exchange.connection.flush_soon()  # close() may take its time
                 result.close()
+
+    def _send_file(self, wrapper: FileWrapper) -> bool:
+        """Have the system send a file, if it can, and if what was announced is there."""
+        exchange = self._exchange
+        part = wrapper.on_disk()
+        announced = self._head.content_length if self._head is not None else None
+        if part is None or announced is None or not isinstance(exchange, FileSender):
+            return False
+        fd, offset, left = part
+        return _LEAST_SENDFILE_BYTES <= announced <= left and exchange.send_file(fd, offset, announced)
 
     def _as_bytes(self, block: Any) -> bytes:
         """A block of content; text is encoded by the response's charset, or ISO-8859-1."""
@@ -239,6 +256,22 @@ class FileWrapper:
         self._block_bytes = block_bytes
         if hasattr(filelike, "close"):
             self.close = filelike.close
+
+    def on_disk(self) -> tuple[int, int, int] | None:
+        """Descriptor, position and the bytes from there on, if this is a file of the system, and nothing but that.
+
+        Many other objects have a `fileno()`, and what they read is not what is in that file: a GzipFile, for one.
+        """
+        filelike = self._filelike
+        raw = filelike.raw if type(filelike) is io.BufferedReader else filelike
+        if type(raw) is not io.FileIO:
+            return None
+        try:
+            facts = os.fstat(raw.fileno())
+            position = filelike.tell()
+        except (OSError, ValueError):  # a pipe has no position; a closed file has nothing
+            return None
+        return (raw.fileno(), position, facts.st_size - position) if stat.S_ISREG(facts.st_mode) else None
 
     def __iter__(self) -> FileWrapper:
         return self

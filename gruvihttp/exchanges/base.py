@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from gruvihttp.exchanges.response import ResponseHead
 from gruvihttp.exchanges.tunnel import Tunnel
@@ -13,7 +13,7 @@ from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import InformationalResponse, Request, Response
 from gruvihttp.sansio.headers import Field, Headers
 
-__all__ = ["ClientExchange", "ServedConnection", "ServerExchange"]
+__all__ = ["ClientExchange", "FileSender", "ServedConnection", "ServerExchange"]
 
 
 class ClientExchange(Protocol):
@@ -76,6 +76,17 @@ class ServedConnection(Protocol):
 
     def peer_has_gone(self) -> bool:
         """Has the peer ended its side of the connection? Never waits."""
+
+
+@runtime_checkable
+class FileSender(Protocol):
+    """What a server's exchange may offer besides, where the system can send files."""
+
+    def send_file(self, fd: int, offset: int, count: int) -> bool:
+        """Send that part of a file as the whole content, without reading it. False if that cannot be: nothing is sent.
+
+        The head must announce `count` bytes. Raises EOFError if the file turns out to be shorter.
+        """
 
 
 class ServerExchange(Protocol):

@@ -55,6 +55,7 @@ class Carrier(Protocol):
     def hold(self, *buffers: Any) -> None: ...
     def hold_whole(self, buffer: bytes) -> None: ...
     def receive_content(self, exchange: Http1ServerExchange) -> bytes: ...
+    def send_file(self, fd: int, offset: int, count: int) -> None: ...
 
 
 class Http1ServerExchange:
@@ -182,6 +183,22 @@ class Http1ServerExchange:
         else:
             self.connection.flush()
         return self._encoder is not _SILENT_ENCODER
+
+    def send_file(self, fd: int, offset: int, count: int) -> bool:
+        """Send that part of a file as the whole content, without reading it. False if that cannot be: nothing is sent.
+
+        The head must announce `count` bytes. Raises EOFError if the file turns out to be shorter.
+        """
+        head = self.head
+        if self.head_sent or self._pieces or head is None or head.content_length != count or self.response_trailers:
+            return False
+        if has_no_content(self.request.method, head.status) or not self.connection.channel.can_send_files:
+            return False
+        self._commit(complete=False)
+        self.connection.send_file(fd, offset, count)
+        self._encoder = _SILENT_ENCODER  # there is nothing to come
+        self.sent_bytes = count
+        return True
 
     def finish(self, content: bytes = b"") -> None:
         """Send `content` and end the response, with `response_trailers` if they are possible: they need chunks.

@@ -393,6 +393,20 @@ class ServerConnection:
         finally:
             self._sending = False
 
+    def send_file(self, fd: int, offset: int, count: int) -> None:
+        """Send what is held, then that part of a file, which only works without TLS. Raises as `flush` does."""
+        self.flush()
+        self._sending = True
+        try:
+            self.channel.send_file(fd, offset, count, self._stall)
+        except (TransportError, Timeout) as exc:
+            if self.current is not None:
+                self.current.failure = exc
+            raise
+        finally:
+            self._sending = False
+        self._tally.sent_bytes += count
+
     def flush_soon(self) -> None:
         """Flush as soon as this greenlet waits for anything."""
         if not self._flush_wanted:

@@ -9,6 +9,7 @@ called while output is stuck and input is there.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -24,6 +25,7 @@ from gruvihttp.net.sockets import BytesLike, RawSocket
 __all__ = ["Sending"]
 
 JOIN_BYTES = 65536  # buffers that are smaller together are copied into one; larger ones are gathered by the system
+SENDFILE_BYTES = 1 << 20  # for one system call, which may wait for the disk
 IOV_MAX = 1024  # of Linux, BSD and macOS
 
 
@@ -92,6 +94,46 @@ class Sending(Receiving):
         if sent == len(content) and (self._tls is None or not self._tls.unsent_bytes):
             return True
         return self._send_rest(deque((memoryview(content)[sent:],)), stall, on_input)
+
+    @property
+    def can_send_files(self) -> bool:
+        """Can `send_file` be used? The system cannot encrypt."""
+        return self._tls is None
+
+    def send_file(self, fd: int, offset: int, count: int, stall: float | None = None) -> None:
+        """Have the system send `count` bytes of a file from `offset` on. `stall` is that of `send`.
+
+        Raises EOFError if the file is shorter; the channel is `broken` then, as after any send that was interrupted.
+        """
+        self._check_sending()
+        self._writer = getcurrent()
+        usable, self._send = self._send, _refuse_second_sender
+        done = False
+        try:
+            self._send_all_of_file(fd, offset, count, stall)
+            done = True
+        finally:
+            self._writer = None
+            if done:
+                self._send = usable
+            else:
+                self._break()
+
+    def _send_all_of_file(self, fd: int, offset: int, count: int, stall: float | None) -> None:
+        deadline = moment_after(stall)
+        end = offset + count
+        while offset < end:
+            try:
+                sent = os.sendfile(self._sock.fileno(), fd, offset, min(end - offset, SENDFILE_BYTES))
+            except BlockingIOError:
+                self._wait_writable(deadline, False)
+                continue
+            except OSError as exc:
+                self._fail(exc)
+            if not sent:
+                raise EOFError("the file has become shorter while it was sent")
+            offset += sent
+            deadline = moment_after(stall)
 
     def _send_rest(self, rest: deque[memoryview], stall: float | None, on_input: Callable[[], bool] | None) -> bool:
         """Send `rest` as the only sender. If that is left early, in whatever way, the channel is broken."""
