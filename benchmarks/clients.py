@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import gevent
 from gevent import monkey
@@ -85,6 +86,21 @@ def _gruvihttp(port: int, depth: int) -> Exchange:
             client.request("GET", "/")
         for _ in range(depth):
             _check(client.getresponse().read())
+
+    return exchange
+
+
+_pools: dict[int, Any] = {}  # by port: the connections of one measurement share one
+
+
+def _gruvihttp_pool(port: int, depth: int) -> Exchange:
+    url = f"http://{_HOST}:{port}/"
+    if port not in _pools:
+        _pools[port] = import_module("gruvihttp").HttpPool(per_origin=100)
+    pool = _pools[port]
+
+    def exchange() -> None:
+        _check(pool.get(url).content)
 
     return exchange
 
@@ -171,6 +187,7 @@ CLIENTS = {
         Client("floor", "gevent", _only_on_watchers, greatest_depth=32),
         Client("floor-sockets", "gevent", _floor_sockets, greatest_depth=10_000),
         Client("gruvihttp", "gruvihttp:HttpClient", _gruvihttp, greatest_depth=10_000),
+        Client("gruvihttp-pool", "gruvihttp:HttpPool", _gruvihttp_pool),
         Client("geventhttpclient", "geventhttpclient", _geventhttpclient),
         Client("gruvihttp-http.client", _DOOR, _http_client(_DOOR)),
         Client("http.client", "http.client", _http_client("http.client"), is_patched=True),

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gruvihttp._version import __version__
+    from gruvihttp.calls import delete, download, get, head, patch, post, put, request
     from gruvihttp.client import HttpClient
     from gruvihttp.errors import (
         ContentTooLarge,
+        DecodingError,
         Error,
         ExpectationFailed,
         FieldsTooLarge,
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
         IncompleteMessage,
         LocalProtocolError,
         ProtocolError,
+        RedirectError,
         RemoteProtocolError,
+        StatusError,
         TargetTooLong,
         Timeout,
         TransportError,
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
         create_server,
     )
     from gruvihttp.net.transport import Transport
+    from gruvihttp.pool import HttpPool
+    from gruvihttp.pooledresponse import PoolResponse
     from gruvihttp.protocol import HttpProtocol
     from gruvihttp.reader import StreamReader
     from gruvihttp.server import HttpServer
@@ -48,12 +54,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "ContentTooLarge",
+    "DecodingError",
     "Endpoint",
     "Error",
     "ExpectationFailed",
     "FieldsTooLarge",
     "HttpClient",
     "HttpError",
+    "HttpPool",
     "HttpProtocol",
     "HttpRequest",
     "HttpResponse",
@@ -63,9 +71,12 @@ __all__ = [
     "LocalProtocolError",
     "MessageProtocol",
     "ParsedUrl",
+    "PoolResponse",
     "ProtocolError",
+    "RedirectError",
     "RemoteProtocolError",
     "Server",
+    "StatusError",
     "StreamReader",
     "TargetTooLong",
     "Timeout",
@@ -77,13 +88,22 @@ __all__ = [
     "__version__",
     "create_connection",
     "create_server",
+    "delete",
+    "download",
+    "get",
+    "head",
     "parse_url",
+    "patch",
+    "post",
+    "put",
+    "request",
     "switchpoint",
 ]
 
 # Where each name lives. What is not listed here by name is an error.
 _HOMES = {
     "gruvihttp._version": ("__version__",),
+    "gruvihttp.calls": ("delete", "download", "get", "head", "patch", "post", "put", "request"),
     "gruvihttp.client": ("HttpClient",),
     "gruvihttp.limits": ("Limits", "Timeouts"),
     "gruvihttp.marks": ("switchpoint",),
@@ -92,6 +112,8 @@ _HOMES = {
         "Client", "Endpoint", "MessageProtocol", "Server", "create_connection", "create_server",
     ),
     "gruvihttp.net.transport": ("Transport",),
+    "gruvihttp.pool": ("HttpPool",),
+    "gruvihttp.pooledresponse": ("PoolResponse",),
     "gruvihttp.protocol": ("HttpProtocol",),
     "gruvihttp.reader": ("StreamReader",),
     "gruvihttp.server": ("HttpServer",),

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "ContentTooLarge",
+    "DecodingError",
     "Error",
     "ExpectationFailed",
     "FieldsTooLarge",
@@ -20,7 +21,9 @@ __all__ = [
     "IncompleteMessage",
     "LocalProtocolError",
     "ProtocolError",
+    "RedirectError",
     "RemoteProtocolError",
+    "StatusError",
     "TargetTooLong",
     "Timeout",
     "TransportError",
@@ -132,3 +135,19 @@ class IncompleteMessage(RemoteProtocolError):
     """The stream ended inside a message (RFC 9112 §8). Nobody listens any more, so there is no answer."""
 
     answerable = False
+
+
+class DecodingError(RemoteProtocolError):
+    """The content cannot be decoded: it is corrupted, incomplete, or a bomb (RFC 9110 §8.4)."""
+
+
+class RedirectError(HttpError):
+    """A redirect leads nowhere: to what is no HTTP URL, or on and on. `response` is the last one, if there is one."""
+
+    response: Any = None  # a response of the layer that follows redirects, which this layer cannot name
+
+
+class StatusError(HttpError):
+    """A response says 4xx or 5xx, and somebody has asked for an error then. `response` is that response."""
+
+    response: Any = None  # see RedirectError

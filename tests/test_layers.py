@@ -31,8 +31,11 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "protocol", "messages", "compose", "bodies", "filebody", "fieldtools", "urls",
         "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo", "websocket",
         "accesslog", "accessrecord", "probes", "metrics",
+        "origins", "redirects", "cookies", "decoding", "forms", "replay", "saving",
     ),
-    4: ("client", "proxy", "pool", "server", "prefork"),
+    4: (
+        "client", "proxy", "slots", "connecting", "lease", "pooledresponse", "pool", "calls", "server", "prefork",
+    ),
     5: ("__init__", "http", "cli", "__main__", "commands/", "compat/", "testing"),
 }  # fmt: skip
 LEVEL = {name: level for level, names in LAYERS.items() for name in names}
@@ -66,6 +69,9 @@ OPTIONAL: dict[str, set[str]] = {
     "compat/gunicorn": {"gunicorn"},
     "compat/httpx": {"httpx"},
     "compat/requests": {"requests", "urllib3"},
+    "decoding": {"brotli", "zstandard"},
+    "net/trust": {"certifi"},
+    "origins": {"idna"},
     "websocket": {"wsproto"},
 }
 # Run-time dependencies, and who may import them; None: everybody who is not forbidden to.

@@ -34,11 +34,13 @@ TOP_LEVEL = {
 
 # A name that comes or goes here is a change for users: it belongs into the changelog and the reference.
 PUBLIC = [
-    "Client", "ContentTooLarge", "Endpoint", "Error", "ExpectationFailed", "FieldsTooLarge", "HttpClient", "HttpError",
-    "HttpProtocol", "HttpRequest", "HttpResponse", "HttpServer", "IncompleteMessage", "Limits", "LocalProtocolError",
-    "MessageProtocol", "ParsedUrl", "ProtocolError", "RemoteProtocolError", "Server", "StreamReader", "TargetTooLong",
+    "Client", "ContentTooLarge", "DecodingError", "Endpoint", "Error", "ExpectationFailed", "FieldsTooLarge",
+    "HttpClient", "HttpError", "HttpPool", "HttpProtocol", "HttpRequest", "HttpResponse", "HttpServer",
+    "IncompleteMessage", "Limits", "LocalProtocolError", "MessageProtocol", "ParsedUrl", "PoolResponse",
+    "ProtocolError", "RedirectError", "RemoteProtocolError", "Server", "StatusError", "StreamReader", "TargetTooLong",
     "Timeout", "Timeouts", "Transport", "TransportError", "UnsupportedCoding", "UnsupportedVersion", "__version__",
-    "create_connection", "create_server", "parse_url", "switchpoint",
+    "create_connection", "create_server", "delete", "download", "get", "head", "parse_url", "patch", "post", "put",
+    "request", "switchpoint",
 ]  # fmt: skip
 
 

@@ -1,0 +1,124 @@
+"""`Connector`: opens connections to origins, directly or through an HTTP proxy. Who uses them when is not known here."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, cast
+
+from gruvihttp.net.deadline import moment_after
+from gruvihttp.net.endpoints import create_connection
+from gruvihttp.net.opening import start_protocol
+from gruvihttp.net.sockets import Address
+from gruvihttp.net.transport import Transport
+from gruvihttp.origins import Origin
+from gruvihttp.protocol import HttpProtocol
+from gruvihttp.proxy import Proxy, ProxyOption, open_tunnel, proxy_of
+
+__all__ = ["AddressOf", "Connector", "OriginConnection"]
+
+# Where to find an origin: (host, port), the path of a Unix socket, or a connected socket
+AddressOf: TypeAlias = Callable[[Origin], Address]
+ContextSource: TypeAlias = Callable[[], ssl.SSLContext]
+
+
+class OriginConnection:
+    """A connection on which an origin answers, with the protocol that speaks there and its driver.
+
+    `proxy_fields` are what a proxy at the other end wants to see in each request.
+    """
+
+    __slots__ = ("driver", "protocol", "proxy_fields", "transport")
+
+    def __init__(
+        self, transport: Transport, protocol: HttpProtocol, proxy_fields: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        self.proxy_fields = proxy_fields
+        self.transport = transport
+        self.protocol = protocol
+        self.driver = protocol.connection
+
+    def __repr__(self) -> str:
+        return f"<OriginConnection {self.transport!r}>"
+
+    def close(self) -> None:
+        """Close it; what is still due on it is not waited for."""
+        if self.driver.is_idle:
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    def watch(self, on_dead: Callable[[], object]) -> None:
+        """Call `on_dead` when something comes that makes it useless: on an idle connection, anything does."""
+
+        def look() -> None:
+            if not self.driver.stays_idle():
+                on_dead()
+
+        self.transport.park(look)
+
+    def unwatch(self) -> None:
+        """Call nobody."""
+        self.transport.unpark()
+
+
+class Connector:
+    """Knows how to get to origins.
+
+    `context_of()` makes the TLS context when it is first needed. `proxy` is an HTTP proxy, to which plain requests are
+    sent as they are, and through which all others go in tunnels. `address_of(origin)` says where an origin is.
+    """
+
+    def __init__(
+        self,
+        context_of: ContextSource,
+        proxy: ProxyOption | None = None,
+        address_of: AddressOf | None = None,
+        local_address: Address = None,
+    ) -> None:
+        self._context_of = context_of
+        self._proxy: Proxy | None = None if proxy is None else proxy_of(proxy)
+        self._address_of = address_of or _own_address
+        self._local_address = local_address
+        if self._proxy is not None:
+            host, port = cast(tuple[str, int], self._proxy.address)
+            self._proxy_origin = Origin("http", host, port)
+
+    def route(self, origin: Origin, target: str) -> tuple[Origin, str]:
+        """To whom a request is sent, and with which target (RFC 9112 §3.2.2)."""
+        if self._proxy is None or origin.scheme == "https" or origin.path:
+            return origin, target
+        return self._proxy_origin, f"http://{origin.authority}{target}"
+
+    def connect(self, origin: Origin, connect: float | None, handshake: float | None) -> OriginConnection:
+        """Open a connection, within `connect` seconds and another `handshake` for TLS.
+
+        Raises TransportError, Timeout, HttpError when the proxy does not speak HTTP.
+        """
+
+        def protocol() -> HttpProtocol:
+            return HttpProtocol(False, server_name=origin.authority)
+
+        context = self._context_of() if origin.scheme == "https" else False
+        local_address = None if origin.path else self._local_address
+        if self._proxy is not None and origin.scheme == "https" and not origin.path:
+            deadline = moment_after(connect)
+            transport = open_tunnel(self._proxy, (origin.host, origin.port), deadline, local_address=local_address)
+            made = start_protocol(transport, protocol, context, origin.host, moment_after(handshake))
+        else:
+            transport, made = create_connection(
+                protocol,
+                self._address_of(origin),
+                context,
+                server_hostname=origin.host,
+                local_address=local_address,
+                timeout=connect,
+                handshake_timeout=handshake,
+            )
+        is_proxy = self._proxy is not None and origin == self._proxy_origin
+        fields = self._proxy.headers if self._proxy is not None and is_proxy else ()
+        return OriginConnection(transport, cast(HttpProtocol, made), fields)
+
+
+def _own_address(origin: Origin) -> Address:
+    return origin.path or (origin.host, origin.port)

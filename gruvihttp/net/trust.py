@@ -1,0 +1,61 @@
+"""TLS contexts of clients, by the options that users name; made once for each, since reading authorities takes long."""
+
+from __future__ import annotations
+
+import ssl
+from functools import lru_cache
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TypeAlias
+
+__all__ = ["CertOption", "VerifyOption", "client_context_for"]
+
+PathOption: TypeAlias = str | PathLike[str]
+# True: the system's authorities. A path: those in this file or directory. False: whoever answers is believed.
+VerifyOption: TypeAlias = bool | PathOption
+# A file with certificate and key, or one for each.
+CertOption: TypeAlias = PathOption | tuple[PathOption, PathOption] | None
+
+
+def client_context_for(verify: VerifyOption = True, cert: CertOption = None) -> ssl.SSLContext:
+    """The context that checks servers as `verify` says and shows them `cert`. The same options give the same context.
+
+    Raises OSError (also as ssl.SSLError) for files that cannot be read or used.
+    """
+    authorities = verify if isinstance(verify, bool) else fspath(verify)
+    files = tuple(fspath(one) for one in cert) if isinstance(cert, tuple) else () if cert is None else (fspath(cert),)
+    return _context(authorities, files)
+
+
+@lru_cache(maxsize=64)
+def _context(authorities: bool | str, files: tuple[str, ...]) -> ssl.SSLContext:
+    if isinstance(authorities, str):
+        is_directory = Path(authorities).is_dir()
+        context = ssl.create_default_context(
+            cafile=None if is_directory else authorities, capath=authorities if is_directory else None
+        )
+    else:
+        context = ssl.create_default_context()
+        if not authorities:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif not context.get_ca_certs() and not _has_directory():
+            _add_bundle(context)
+    if files:
+        context.load_cert_chain(*files)
+    return context
+
+
+def _has_directory() -> bool:
+    """Whether the system keeps authorities in a directory, of which a context reads single files when it needs them."""
+    directory = ssl.get_default_verify_paths().capath
+    return directory is not None and any(Path(directory).iterdir())
+
+
+def _add_bundle(context: ssl.SSLContext) -> None:
+    """The system has no authorities, as in small containers: use the bundle of ``certifi`` if that is installed."""
+    try:
+        import certifi
+    except ImportError:
+        return
+    context.load_verify_locations(certifi.where())
