@@ -70,8 +70,8 @@ def request_environ(base: Environ, request: Request) -> Environ:
     environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
     environ["QUERY_STRING"] = query
     environ["REQUEST_URI"] = request.target.decode("ascii")
-    if request.http_version == b"1.0":
-        environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+    if request.http_version != b"1.1":
+        environ["SERVER_PROTOCOL"] = _protocols.get(request.http_version, "HTTP/1.1")
     keys = _keys
     for name, value in fields:
         key = keys[name]
@@ -102,6 +102,7 @@ _keys = _Keys(
         b"proxy": "",  # would become HTTP_PROXY, which programs take for their own setting ("httpoxy")
     }
 )
+_protocols = {b"1.0": "HTTP/1.0", b"2.0": "HTTP/2"}
 _methods = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
 
 

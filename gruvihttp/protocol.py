@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from gruvihttp._version import PRODUCT_ID
@@ -17,7 +17,8 @@ from gruvihttp.errors import HttpError
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1_client import ClientConnection
 from gruvihttp.exchanges.http1_client_exchange import Http1ClientExchange
-from gruvihttp.exchanges.http1_server import BUSY, Handler, ServerConnection
+from gruvihttp.exchanges.http1_server import Handler, ServerConnection
+from gruvihttp.exchanges.http2_server import Http2ServerConnection
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.marks import switchpoint
 from gruvihttp.messages import HttpRequest, HttpResponse
@@ -71,7 +72,7 @@ class HttpProtocol(MessageProtocol):
         self._server_side = server_side
         self._config: ServerConfig | None = None
         self._client: ClientConnection | None = None
-        self._server: ServerConnection | None = None
+        self._server: ServerConnection | Http2ServerConnection | None = None
         self._composer: Composer | None = None
 
     @classmethod
@@ -95,7 +96,7 @@ class HttpProtocol(MessageProtocol):
     @property
     def busy(self) -> bool:
         """Whether this side is answering a request at the moment."""
-        return self._server is not None and self._server.phase is BUSY
+        return self._server is not None and self._server.busy
 
     @property
     def server_name(self) -> str | None:
@@ -124,18 +125,35 @@ class HttpProtocol(MessageProtocol):
         if transport is None:
             raise RuntimeError("connection_made() comes first")
         if self._handler is not None:
-            self._server = ServerConnection(transport, self._handler, self._config or self._own_config(), self)
-            self._server.start()
+            self._serve(transport, self._handler)
             return
         self._composer = Composer(self._version, self._host_field(transport), self.identifier)
         self._client = ClientConnection(transport, self._limits(), self._own_timeouts(), self._inform)
 
     def shutdown(self) -> None:
-        """End politely: a server finishes the request that it is at."""
-        if self._server is not None:
-            self._server.shutdown()
-        else:
+        """End politely: a server finishes the requests that it is at."""
+        server = self._server
+        if server is None:
             super().shutdown()
+            return
+        server.shutdown()
+        if self._server is not server and self._server is not None:  # it was HTTP/2, as only its first bytes have said
+            self._server.shutdown()
+
+    def _serve(self, transport: Transport, handler: Handler) -> None:
+        """Serve the version that TLS has agreed on, or that the first bytes show."""
+        config = self._config or self._own_config()
+        if transport.get_extra_info("alpn") == "h2":
+            self._serve_http2(transport, handler, config, b"")
+            return
+        self._server = server = ServerConnection(transport, handler, config, self)
+        if transport.get_extra_info("ssl") is None:  # RFC 9113 §3.2: with TLS, h2 must have been agreed on
+            server.on_preface = partial(self._serve_http2, transport, handler, config)
+        server.start()
+
+    def _serve_http2(self, transport: Transport, handler: Handler, config: ServerConfig, data: bytes) -> None:
+        self._server = server = Http2ServerConnection(transport, handler, config, self)
+        server.start(data)
 
     def _own_config(self) -> ServerConfig:
         return ServerConfig(limits=self._limits(), timeouts=self._timeouts or Timeouts.flat(self._timeout))

@@ -116,6 +116,9 @@ class WsgiGateway:
             self._believe(self._proxies, environ, exchange)
         exchange.notes = environ
         environ["wsgi.input"] = exchange.open_content()
+        if connection.multiplexed:
+            environ["wsgi.early_hints"] = partial(_send_early_hints, exchange)
+            environ["gruvihttp.client_disconnected"] = exchange.peer_has_gone
         environ["gruvihttp.trailers"] = exchange.response_trailers
         environ["gruvihttp.request_trailers"] = exchange.request_trailers
         if exchange.upgrade:
@@ -307,10 +310,10 @@ _error_stream = ErrorStream()
 _USUAL_AFTER_HIJACK = (StopIteration, OSError)
 
 
-def _send_early_hints(connection: ServedConnection, headers: Iterable[tuple[str, str]]) -> None:
+def _send_early_hints(target: ServedConnection | ServerExchange, headers: Iterable[tuple[str, str]]) -> None:
     """`wsgi.early_hints`: send 103 with these fields, at once, if the final response has not begun."""
     head = response_head("200 OK", list(headers))  # checked as those of any response
-    connection.send_early_hints(head.fields)
+    target.send_early_hints(head.fields)
 
 
 def _named(request: Request) -> tuple[str, str]:

@@ -63,6 +63,7 @@ class ServedConnection(Protocol):
     channel: Channel
     notes: Any
     owner: Any
+    multiplexed: bool  # many exchanges at a time: hints and disconnects are each one's own
 
     @property
     def write_timeout(self) -> float | None:
@@ -136,6 +137,12 @@ class ServerExchange(Protocol):
 
     def send_informational(self, status: int, reason: bytes, fields: Sequence[Field] = ()) -> None:
         """Send a 1xx response at once, if the client understands it and the final one has not begun."""
+
+    def send_early_hints(self, fields: Sequence[Field]) -> None:
+        """Send 103 (Early Hints); nothing if the final head has left already."""
+
+    def peer_has_gone(self) -> bool:
+        """Has the client given this exchange up? Never waits."""
 
     def send_head(self, head: ResponseHead) -> None:
         """Give the head of the final response. It may be given again until it has left, with the first content."""

@@ -54,6 +54,7 @@ class Carrier(Protocol):
     def flush_soon(self) -> None: ...
     def hold(self, *buffers: Any) -> None: ...
     def hold_whole(self, buffer: bytes) -> None: ...
+    def peer_has_gone(self) -> bool: ...
     def receive_content(self, exchange: Http1ServerExchange) -> bytes: ...
     def send_file(self, fd: int, offset: int, count: int) -> None: ...
 
@@ -143,6 +144,14 @@ class Http1ServerExchange:
         """Tell a client that waits for it to send its content; when the answer has begun, only stop waiting."""
         self.send_informational(100, b"Continue")
         self.wants_continue = False
+
+    def send_early_hints(self, fields: Sequence[Field]) -> None:
+        """Send 103 (Early Hints); nothing if the final head has left already."""
+        self.send_informational(103, b"Early Hints", fields)
+
+    def peer_has_gone(self) -> bool:
+        """Has the client ended its side of the connection? Never waits."""
+        return self.connection.peer_has_gone()
 
     def send_head(self, head: ResponseHead) -> None:
         """Give the head of the final response. It may be given again until it has left, with the first content.

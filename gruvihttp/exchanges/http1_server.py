@@ -47,6 +47,9 @@ __all__ = ["ServerConnection"]
 
 _MOST_SHOWN_BYTES = 1024  # of the first line of what is no request: it may be anything, and is for people
 
+# The first line of what begins a connection of HTTP/2; what follows it may come later
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
+
 Handler = Callable[[Http1ServerExchange], None]
 
 
@@ -73,7 +76,8 @@ class ServerConnection:
 
     `handler(exchange)` is called in a worker greenlet for each request. It must finish or abort the exchange.
     `notes` is the handler's own, for what it wants to keep as long as the connection lasts; so is `requests`, a number
-    to count with. `owner` is whoever made the connection, for handlers that want to know.
+    to count with. `owner` is whoever made the connection, for handlers that want to know. `on_preface(data)` takes the
+    connection over, with the bytes that have come, when the client turns out to speak HTTP/2.
     """
 
     __slots__ = (
@@ -93,6 +97,7 @@ class ServerConnection:
         "_statuses",
         "_tally",
         "may_persist",
+        "on_preface",
         "_workers",
         "channel",
         "current",
@@ -102,6 +107,8 @@ class ServerConnection:
         "phase",
         "requests",
     )
+
+    multiplexed = False
 
     def __init__(self, channel: Channel, handler: Handler, config: ServerConfig, owner: Any = None) -> None:
         self.channel = channel
@@ -127,10 +134,16 @@ class ServerConnection:
         self._tally = config.tally
         self._statuses = config.tally.statuses
         self.may_persist = True  # whether the server wants to go on with this connection
+        self.on_preface: Callable[[bytes], object] | None = None
         self._workers = config.workers or Workers.of_hub()
 
     def __repr__(self) -> str:
         return f"<ServerConnection {self.phase.value} {self.channel!r}>"
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self.phase is BUSY
 
     @property
     def write_timeout(self) -> float | None:
@@ -199,10 +212,25 @@ class ServerConnection:
         except TransportError:
             self._close()
         except RemoteProtocolError as exc:
-            self._work(self._refuse, exc)
+            if self._is_fresh and self.on_preface is not None and self._has_preface():
+                self._give_to(self.on_preface)
+            else:
+                self._work(self._refuse, exc)
         except BaseException:
             self.abort()
             raise
+
+    def _has_preface(self) -> bool:
+        """Is what was refused the beginning of HTTP/2, from a client that knows that we speak it? (RFC 9113 §3.3)"""
+        buffer = self._reader.buffer
+        return buffer.data.startswith(_HTTP2_PREFACE, buffer.start)
+
+    def _give_to(self, successor: Callable[[bytes], object]) -> None:
+        """Let somebody else have the connection and what has come on it."""
+        self._parked = False
+        self.channel.unpark()
+        self._end()
+        successor(self._reader.trailing_data[0])
 
     def _begin_head(self) -> None:
         if self.phase is IDLE and len(self._reader.buffer):

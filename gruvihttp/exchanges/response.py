@@ -12,7 +12,7 @@ from time import time
 from gruvihttp._version import PRODUCT_ID
 from gruvihttp.sansio.headers import Field
 
-__all__ = ["PHRASES", "ResponseHead", "common_lines", "plain_error"]
+__all__ = ["PHRASES", "ResponseHead", "common_fields", "common_lines", "plain_error"]
 
 PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 PHRASES[413] = b"Content Too Large"  # RFC 9110 §15.5.14; older Pythons have the name that it had before
@@ -70,3 +70,17 @@ class _CommonLines:
 
 
 common_lines = _CommonLines()
+
+
+def common_fields(head: ResponseHead) -> list[Field]:
+    """The same as fields, with names in lower case."""
+    lines = common_lines.of(head)
+    fields = _common_fields.get(lines)
+    if fields is None:
+        _common_fields.clear()  # it was of the second before
+        split = [line.partition(b": ") for line in lines.split(b"\r\n") if line]
+        fields = _common_fields[lines] = [(name.lower(), value) for name, _, value in split]
+    return fields
+
+
+_common_fields: dict[bytes, list[Field]] = {}

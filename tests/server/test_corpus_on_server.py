@@ -20,7 +20,11 @@ from gruvihttp.limits import Limits
 from gruvihttp.server import HttpServer
 from gruvihttp.testing import RawPeer
 
-OTHER = {"1.0-then-more"}  # the engine, as h11, never keeps an HTTP/1.0 connection; the server does when asked to
+OTHER = {
+    "1.0-then-more",  # the engine, as h11, never keeps an HTTP/1.0 connection; the server does when asked to
+    "preface-of-http-2",  # the server speaks that, too
+    "preface-of-http-2-head-only",
+}
 CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "requests.toml"
 
 

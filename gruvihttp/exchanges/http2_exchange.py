@@ -1,0 +1,357 @@
+"""`Http2ServerExchange`: one request on a stream of an HTTP/2 connection, and the responses to it.
+
+The hub feeds content in as it comes; how much that can be is bounded by the stream's window, which opens again when
+the handler takes content. Output goes into the stream's queue, and a handler waits while that is full. What ends a
+stream early wakes whoever waits, and is raised by the next read or write. Frames and other streams are not known here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from errno import ECONNRESET
+from time import monotonic
+from typing import Any, Protocol
+
+import gevent
+from gevent.hub import Waiter
+
+from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
+from gruvihttp.exchanges.http1_exchange import BROKEN_OFF, COMPLETE, Ending
+from gruvihttp.exchanges.response import ResponseHead, common_fields, plain_error
+from gruvihttp.exchanges.tunnel import Tunnel
+from gruvihttp.net.channel import Channel
+from gruvihttp.reader import StreamReader
+from gruvihttp.sansio.events import Request, parsed_response
+from gruvihttp.sansio.framing import has_no_content
+from gruvihttp.sansio.h2errors import ErrorCode
+from gruvihttp.sansio.h2fields import lowercase_headers
+from gruvihttp.sansio.h2sender import LOW_WATER_BYTES
+from gruvihttp.sansio.h2streams import Stream
+from gruvihttp.sansio.headers import EMPTY, FORBIDDEN_IN_TRAILERS, Field, Headers
+from gruvihttp.sansio.http2 import H2Engine
+
+__all__ = ["Http2ServerExchange"]
+
+
+class Carrier(Protocol):
+    """What an exchange needs of its connection."""
+
+    channel: Channel
+    content_timeout: float | None
+    engine: H2Engine
+    notes: Any
+    owner: Any
+
+    @property
+    def write_timeout(self) -> float | None: ...
+    def flush_soon(self) -> None: ...
+    def await_end(self, exchange: Http2ServerExchange) -> None: ...
+    def wake(self, waiter: Any) -> None: ...
+
+
+class Http2ServerExchange:
+    """One request on a stream, and its responses. See `gruvihttp.exchanges.base.ServerExchange`."""
+
+    ending: Ending | None = None  # None until the response is over
+    content_ended = False
+    received_bytes = 0  # of the request's content
+    sent_bytes = 0  # of the response's content
+    notes: Any = None  # the handler's own
+    head: ResponseHead | None = None  # of the final response, as far as it was given
+    failure: BaseException | None = None  # what reading or sending has raised: the peer's fault, not the handler's
+    head_sent = False
+    persists = True  # a stream's end is not the connection's
+    detached = False
+    upgrade: Sequence[bytes] = ()  # RFC 9113 §8.6: there is none
+    _is_over = False  # the handler has ended
+    _is_silent = False  # the response has no content, whatever the handler says
+    _fault: BaseException | None = None  # why no more content comes
+    _nothing = StreamReader.complete()  # it holds nothing, so one serves all, until somebody closes it
+
+    def __init__(self, connection: Carrier, stream: Stream, request: Request) -> None:
+        self.connection = connection
+        self.stream = stream
+        self.request = request
+        self.wants_continue = stream.expects_continue
+        self.request_trailers: list[tuple[str, str]] = []  # filled when the content has ended
+        self.response_trailers: list[tuple[str, str]] = []  # the handler's, sent at the end
+        self._chunks: deque[bytes] = deque()  # of content, that have come and that nobody has taken
+        self._waiters: list[Waiter] = []  # type: ignore[type-arg]  # generic in the stubs only
+        self._engine = connection.engine
+
+    def __repr__(self) -> str:
+        return f"<Http2ServerExchange {self.request.method!r} {self.request.target!r} {self.stream!r}>"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the response is over, complete or not."""
+        return self.ending is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the response was given."""
+        return self.ending is COMPLETE
+
+    @property
+    def status(self) -> int | None:
+        """The status of the final response; None until its head has left."""
+        return self.head.status if self.head is not None and self.head_sent else None
+
+    # the hub's side
+
+    def feed(self, content: bytes) -> None:
+        """A piece of content has come."""
+        self._chunks.append(content)
+        self.wake()
+
+    def end_content(self, trailers: Headers) -> None:
+        """The content has ended, with these trailers."""
+        for name, value in trailers.raw:
+            self.request_trailers.append((name.decode("ascii"), value.decode("latin-1")))
+        self.content_ended = True
+        self.wake()
+
+    def fail(self, fault: BaseException) -> None:
+        """No more content comes, and if the stream is closed, nothing can be sent."""
+        if self._fault is None:
+            self._fault = fault
+        self.wake()
+
+    def wake(self) -> None:
+        """Let those look again who wait."""
+        waiters = self._waiters
+        if waiters:
+            self._waiters = []
+            for waiter in waiters:
+                self.connection.wake(waiter)
+
+    def end(self) -> None:
+        """The handler has ended. What it has left open ends here, and so does what the client still sends."""
+        self._is_over = True
+        self._chunks.clear()
+        if self.ending is COMPLETE:
+            if not self.stream.got_end:
+                self._engine.reset(self.stream, ErrorCode.NO_ERROR)  # RFC 9113 §8.1: after the end of the response
+        else:
+            self._engine.reset(self.stream, ErrorCode.INTERNAL_ERROR)
+        self._engine.release(self.stream)
+
+    # request
+
+    def open_content(self) -> StreamReader:
+        """A reader for the request's content."""
+        if self.content_ended and not self._chunks:
+            if Http2ServerExchange._nothing.closed:
+                Http2ServerExchange._nothing = StreamReader.complete()
+            return self._nothing
+        return StreamReader(source=self._take_content)
+
+    def peer_has_gone(self) -> bool:
+        """Has the client reset the stream, or ended the connection? Never waits."""
+        return self.connection.channel.closed or (self.stream.closed and not self.stream.sent_end)
+
+    def _take_content(self) -> bytes:
+        """The next piece of content, b"" at its end; waits for it. What is taken opens the window again."""
+        if self._is_over:
+            raise LocalProtocolError("the exchange is over")
+        timeout = self.connection.content_timeout
+        deadline: float | None = None
+        while not self._chunks:
+            if self.content_ended:
+                return b""
+            if self._fault is not None:
+                self.failure = self._fault
+                raise self._fault
+            if self.wants_continue:
+                self.send_continue()
+            if deadline is None and timeout is not None:
+                deadline = monotonic() + timeout
+            if not self._wait(None if deadline is None else deadline - monotonic()):
+                self.failure = Timeout("timed out: content", phase="content")
+                raise self.failure
+        content = self._chunks.popleft()
+        self.received_bytes += len(content)
+        self._engine.credit(self.stream, len(content))
+        if self._engine.has_output:
+            self.connection.flush_soon()
+        return content
+
+    def _wait(self, seconds: float | None) -> bool:
+        """Wait until something has happened. False if nothing has in all the time."""
+        if seconds is not None and seconds <= 0:
+            return False
+        waiter = Waiter()  # type: ignore[var-annotated]  # generic in the stubs only
+        self._waiters.append(waiter)
+        try:
+            with gevent.Timeout(seconds, False):  # type: ignore[arg-type]  # False is missing in the stubs
+                waiter.get()
+                return True
+            return False
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    # response
+
+    def send_informational(self, status: int, reason: bytes, fields: Sequence[Field] = ()) -> None:
+        """Send a 1xx response at once, unless the final one has begun."""
+        self.wants_continue = self.wants_continue and status != 100
+        if self.head_sent or self.stream.closed:
+            return
+        headers = lowercase_headers(_lowered(fields))
+        self._engine.send_head(self.stream, parsed_response(status, headers, b"2.0", b""))
+        self.connection.flush_soon()
+
+    def send_early_hints(self, fields: Sequence[Field]) -> None:
+        """Send 103 (Early Hints); nothing if the final head has left already."""
+        self.send_informational(103, b"Early Hints", fields)
+
+    def send_continue(self) -> None:
+        """Tell a client that waits for it to send its content."""
+        self.send_informational(100, b"Continue")
+        self.wants_continue = False
+
+    def send_head(self, head: ResponseHead) -> None:
+        """Give the head of the final response. It may be given again until it has left, with the first content."""
+        if self.head_sent:
+            raise LocalProtocolError("the head of the response has been sent")
+        self.head = head
+
+    def send_data(self, data: bytes) -> bool:
+        """Send a piece of content; empty is nothing. Waits while the queue is full.
+
+        False when no more is of use, since the response has no content. Raises LocalProtocolError if it is more than
+        was announced, or if the response is finished; TransportError when the stream is over; Timeout("write").
+        """
+        if self.ending is not None:
+            raise LocalProtocolError("the response is finished")
+        if not data:
+            return True
+        self._check_open()
+        if not self.head_sent:
+            self._commit(self._announced(None))
+        if self._is_silent:
+            return False
+        self._engine.offer(self.stream, data)
+        self.sent_bytes += len(data)
+        self.connection.flush_soon()
+        if self.stream.queued_bytes >= LOW_WATER_BYTES:
+            self._await_queue(LOW_WATER_BYTES - 1)
+        return True
+
+    def finish(self, content: bytes = b"") -> None:
+        """Send `content` and end the response, with `response_trailers`.
+
+        Raises LocalProtocolError if there is less content than announced; the response is not ended then.
+        """
+        self.give_rest(content)
+        if self.stream.queued_bytes > max(self._engine.window(self.stream), 0):
+            self.connection.await_end(self)  # nobody else would notice that the client does not take it
+            self.ending = None
+            self._await_queue(0)
+            self.ending = COMPLETE
+
+    def give_rest(self, content: bytes) -> None:
+        """`finish`, without waiting until it leaves."""
+        if self.ending is not None:
+            raise LocalProtocolError("the response is finished")
+        self._check_open()
+        trailers = _sendable(self.response_trailers)
+        if not self.head_sent:
+            length = None if self.response_trailers else len(content)
+            self._commit(self._announced(length), empty=not content and not trailers.fields)
+        if not self._is_silent:
+            if content:
+                self._engine.offer(self.stream, content)
+                self.sent_bytes += len(content)
+            if not self.stream.end_offered:
+                self._engine.finish(self.stream, trailers)
+        self.connection.flush_soon()
+        self.ending = COMPLETE
+
+    def finish_with_error(self, status: int) -> None:
+        """Answer with nothing but a status, in place of what was given. Only possible until the head has left."""
+        head, content = plain_error(status)
+        self.response_trailers.clear()
+        self.send_head(head)
+        self.finish(content)
+
+    def break_off(self) -> None:
+        """End a response whose head has left where it is, so that the peer sees that it is incomplete."""
+        self.ending = BROKEN_OFF
+        self._reset()
+
+    def abort(self) -> None:
+        """End the stream at once, and drop what has not left."""
+        self._reset()
+
+    def detach(self) -> Tunnel:
+        """There is no other protocol on a stream: RuntimeError."""
+        raise RuntimeError("a stream of HTTP/2 cannot be taken away from HTTP")
+
+    def end_tunnel(self) -> None:
+        """There is none."""
+
+    def _reset(self) -> None:
+        self._engine.reset(self.stream, ErrorCode.INTERNAL_ERROR)
+        self.connection.flush_soon()
+
+    def _announced(self, length: int | None) -> int | None:
+        """The Content-Length to send; `length` is the content's, where that is known."""
+        head = self.head
+        if head is None:
+            raise LocalProtocolError("content without a head")
+        if head.content_length is not None:
+            return head.content_length
+        if head.status in (204, 304) or (self.request.method == b"HEAD" and not length):
+            return None
+        if self.request.method == b"CONNECT" and head.status < 300:
+            return None
+        return length
+
+    def _commit(self, announced: int | None, *, empty: bool = False) -> None:
+        """Let the head go. `empty`: no content follows it."""
+        head = self.head
+        assert head is not None  # `_announced` has looked
+        fields = _lowered(head.fields)
+        if announced is not None:
+            fields.append((b"content-length", b"%d" % announced))
+        fields += common_fields(head)
+        silent = has_no_content(self.request.method, head.status)
+        response = parsed_response(head.status, lowercase_headers(fields), b"2.0", b"")
+        self._engine.send_head(self.stream, response, end=silent or (empty and not announced))
+        self._is_silent = silent
+        self.head_sent = True
+        self.connection.flush_soon()
+
+    def _await_queue(self, most_bytes: int) -> None:
+        """Wait until so much is left in the queue at most. Raises Timeout("write") when there is no progress."""
+        stream = self.stream
+        while stream.queued_bytes > most_bytes:
+            before = stream.queued_bytes
+            if not self._wait(self.connection.write_timeout) and stream.queued_bytes >= before:
+                self.failure = Timeout("timed out: the peer does not read", phase="write")
+                raise self.failure
+        if not stream.sent_end:
+            self._check_open()
+
+    def _check_open(self) -> None:
+        if self.stream.closed:
+            self.failure = self._fault or TransportError(ECONNRESET, "the client has ended the stream")
+            raise self.failure
+
+
+def _lowered(fields: Sequence[Field]) -> list[Field]:
+    """Fields as HTTP/2 has them: lower-case names, and no blanks around values (RFC 9113 §8.2.1)."""
+    return [(name.lower(), value.strip(b" \t")) for name, value in fields]
+
+
+def _sendable(trailers: list[tuple[str, str]]) -> Headers:
+    if not trailers:
+        return EMPTY
+    checked = Headers.of([(name.encode("latin-1"), value.encode("latin-1")) for name, value in trailers])
+    for name, _ in checked:
+        if name in FORBIDDEN_IN_TRAILERS:
+            raise LocalProtocolError(f"{name.decode('ascii')} may not be a trailer (RFC 9110 section 6.5.1)")
+    return checked

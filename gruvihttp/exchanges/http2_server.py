@@ -1,0 +1,424 @@
+"""The HTTP/2 server driver: one connection, its streams each handed to a handler in a greenlet of its own.
+
+The theory. Nobody but the hub reads and writes. A callback in the hub reads what has come, gives it to the engine, and
+hands events to the exchanges; it never waits, so no stream and no handler can stop reading. What handlers say goes
+into the engine and leaves once per pass of the loop, as much as the socket takes; the rest waits for room. A handler
+waits on its own exchange: for content, or for room in its stream's queue.
+
+A connection is OPEN, then LEAVING (GOAWAY was announced, requests may be under way), DRAINING (no more streams are
+taken), CLOSING (nothing is sent any more, what comes is dropped) and CLOSED. One alarm watches over whatever it waits
+for at the moment: see `_Wait`. The driver knows neither environ nor URLs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from errno import ECONNRESET
+from time import monotonic
+from typing import Any
+
+from gevent import get_hub
+
+from gruvihttp.errors import Timeout, TransportError
+from gruvihttp.exchanges.config import ServerConfig
+from gruvihttp.exchanges.http2_exchange import Http2ServerExchange
+from gruvihttp.exchanges.response import plain_error
+from gruvihttp.exchanges.workers import Workers
+from gruvihttp.net.channel import Channel
+from gruvihttp.net.deadline import Alarm
+from gruvihttp.sansio.events import ConnectionClosed, Data, EndOfMessage, Request
+from gruvihttp.sansio.frames import HIGHEST_ID
+from gruvihttp.sansio.h2errors import ErrorCode
+from gruvihttp.sansio.h2events import (
+    ConnectionFailed,
+    PingAcknowledged,
+    RequestRefused,
+    StreamIncomplete,
+    StreamReset,
+)
+from gruvihttp.sansio.h2streams import Stream
+from gruvihttp.sansio.headers import Field
+from gruvihttp.sansio.http2 import H2Engine
+from gruvihttp.sansio.states import SERVER
+
+__all__ = ["Http2ServerConnection"]
+
+_OUTPUT_BYTES = 65536  # composed at once; what the socket does not take of it is held
+_MOST_ROUNDS = 4  # of that in one pass of the loop, so that others have their turn
+# A round trip on any line: requests that were sent before the client heard of GOAWAY have come by then
+_NOTICE_SECONDS = 1.0
+
+Handler = Callable[[Any], None]  # Any: the exchange of any HTTP version
+
+
+class _Phase(Enum):
+    OPEN = "open"
+    LEAVING = "leaving"
+    DRAINING = "draining"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+OPEN, LEAVING, DRAINING, CLOSING, CLOSED = _Phase
+
+
+class _Wait(Enum):
+    """What the connection waits for, and may not wait for too long."""
+
+    ROOM = "the socket takes nothing"
+    HEAD = "the preface or a section has begun"
+    NOTICE = "the client may not know yet that we leave"
+    REQUEST = "no stream is open"
+    WINDOW = "no handler runs, and clients do not take what is left"
+    END = "the peer has not ended its side"
+    HANDLER = "handlers run, each with timeouts of its own"
+
+
+class Http2ServerConnection:
+    """One HTTP/2 connection of a server. `handler(exchange)` is called in a worker greenlet for each request.
+
+    `notes` is the handler's own, for what it wants to keep as long as the connection lasts; so is `requests`, a number
+    to count with. `owner` is whoever made the connection.
+    """
+
+    multiplexed = True
+
+    def __init__(self, channel: Channel, handler: Handler, config: ServerConfig, owner: Any = None) -> None:
+        self.channel = channel
+        self.owner = owner
+        self.notes: Any = None
+        self.requests = 0
+        self.engine = H2Engine(SERVER, limits=config.limits)
+        self.content_timeout = config.timeouts.content
+        self.refusal: tuple[Request | None, bytes] = (None, b"")  # what is known of the latest one
+        self._handler = handler
+        self._config = config
+        self._loop = get_hub().loop
+        self._alarm = Alarm(self._loop, self._expire)
+        self._tally = config.tally
+        self._workers = config.workers or Workers.of_hub()
+        self._phase = OPEN
+        self._wait: _Wait | None = None
+        self._running: set[Http2ServerExchange] = set()
+        self._ending: set[Http2ServerExchange] = set()  # those that wait until all of theirs has left
+        self._rest: Any = b""  # output that the socket has not taken
+        self._flush_wanted = False
+        self._dropped_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Http2ServerConnection {self._phase.value} {len(self._running)} running {self.channel!r}>"
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return bool(self._running)
+
+    @property
+    def write_timeout(self) -> float | None:
+        """How long a peer may read nothing, in seconds."""
+        return self._config.timeouts.write
+
+    def peer_has_gone(self) -> bool:
+        """Has the peer ended its side of the connection? Never waits."""
+        return self.channel.peer_has_ended()
+
+    def send_early_hints(self, fields: Sequence[Field]) -> None:
+        """Nothing: many exchanges are being answered, so each has this method itself."""
+
+    def start(self, data: bytes = b"") -> None:
+        """Begin to serve; `data` has been received already. Does not block."""
+        if data:
+            self._take(data)
+        if self._phase is not CLOSED:
+            self.channel.park(self._readable)
+            self.flush_soon()
+            self._watch()
+
+    def shutdown(self) -> None:
+        """Take no more requests, let those be answered that there are, then close (RFC 9113 §6.8)."""
+        if self._phase is OPEN:
+            self._phase = LEAVING
+            self.engine.goaway(last=HIGHEST_ID)
+            self.engine.ping()
+            self.flush_soon()
+            self._watch()
+
+    # input, in the hub
+
+    def _readable(self) -> None:
+        """Read, and hand on what that means. An error of ours ends this connection, and the hub reports it."""
+        try:
+            data = self.channel.try_receive()
+            if data is not None:
+                self._take(data)
+        except TransportError:
+            self._lose()
+        except BaseException:
+            self._lose()
+            raise
+
+    def _take(self, data: bytes) -> None:
+        self._tally.received_bytes += len(data)
+        events = self.engine.receive(data, monotonic()) if data else self.engine.eof()
+        for stream, event in events:
+            kind = type(event)
+            if kind is Data:
+                stream.owner.feed(event.data)  # type: ignore[attr-defined]
+            elif kind is EndOfMessage:
+                if stream.owner is not None:
+                    stream.owner.end_content(event.headers)  # type: ignore[attr-defined]
+            elif isinstance(event, Request):
+                self._begin(stream, event)
+            else:
+                self._react(stream, event)
+        if not data:
+            self._lose()
+        elif self._phase is not CLOSED:
+            if self.engine.has_output:
+                self.flush_soon()
+            self._watch()
+
+    def _begin(self, stream: Stream, request: Request) -> None:
+        exchange = stream.owner = Http2ServerExchange(self, stream, request)
+        self._running.add(exchange)
+        self._workers.run(self._serve, exchange)
+
+    def _react(self, stream: Stream, event: Any) -> None:
+        """What is rare."""
+        match event:
+            case RequestRefused():
+                if stream.owner is None:
+                    self._refuse(stream, event)
+                else:
+                    stream.owner.fail(event.error)
+            case StreamReset():
+                if stream.owner is not None:
+                    stream.owner.fail(_reset_error(event))
+            case StreamIncomplete():
+                if stream.owner is not None:
+                    stream.owner.fail(TransportError(ECONNRESET, "the client has closed the connection"))
+            case ConnectionFailed():
+                self._fail_all(TransportError(ECONNRESET, f"the connection has failed: {event.reason}"))
+                self._phase = DRAINING
+            case PingAcknowledged():
+                if self._phase is LEAVING:
+                    self._go_away()
+            case ConnectionClosed():
+                pass  # the caller knows
+
+    def _refuse(self, stream: Stream, event: RequestRefused) -> None:
+        """Answer a request that no handler is to see."""
+        status = event.error.status
+        request = event.request or _UNREADABLE
+        exchange = Http2ServerExchange(self, stream, request)
+        head, content = plain_error(status)
+        exchange.send_head(head)
+        exchange.give_rest(content)
+        exchange.end()
+        self._tally.refused += 1
+        self._tally.statuses[status] += 1
+        if self._config.on_refusal is not None:
+            self.refusal = (event.request, b"")
+            self._config.on_refusal(self, status)
+
+    def _fail_all(self, fault: BaseException) -> None:
+        for exchange in self._running:
+            exchange.fail(fault)
+
+    # the worker's side
+
+    def _serve(self, exchange: Http2ServerExchange) -> None:
+        try:
+            self._handler(exchange)
+        except (TransportError, Timeout):  # the peer has gone, or reads nothing: there is nobody to tell
+            pass
+        finally:
+            self._end(exchange)
+
+    def _end(self, exchange: Http2ServerExchange) -> None:
+        self._running.discard(exchange)
+        self._ending.discard(exchange)
+        exchange.end()
+        if exchange.complete:
+            self._tally.statuses[exchange.head.status] += 1  # type: ignore[union-attr]  # complete, so there is one
+        else:
+            self._tally.aborted += 1
+        self.flush_soon()
+
+    def await_end(self, exchange: Http2ServerExchange) -> None:
+        """Wake an exchange when all of its output has left."""
+        self._ending.add(exchange)
+
+    def wake(self, waiter: Any) -> None:
+        """Let a greenlet go on, soon."""
+        self._loop.run_callback(waiter.switch, None)
+
+    # output, in the hub
+
+    def flush_soon(self) -> None:
+        """Send what there is at the end of this pass of the loop."""
+        if not self._flush_wanted:
+            self._flush_wanted = True
+            self._loop.run_callback(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_wanted = False
+        if self._phase in (CLOSING, CLOSED):
+            return
+        try:
+            self._send()
+        except TransportError:
+            self._lose()
+            return
+        except BaseException:
+            self._lose()
+            raise
+        for stream in self.engine.take_relieved():
+            if stream.owner is not None:
+                stream.owner.wake()
+        for exchange in self._ending:
+            if not exchange.stream.queued_bytes:
+                exchange.wake()
+        if self._phase is DRAINING and self._is_done():
+            self._finish()
+        self._watch()
+
+    def _send(self) -> None:
+        """Send as much as the socket takes."""
+        rounds = 0
+        while True:
+            if not self._rest:
+                if not self.engine.has_output:
+                    return
+                if rounds == _MOST_ROUNDS:
+                    self.flush_soon()
+                    return
+                rounds += 1
+                self._rest = b"".join(self.engine.produce(_OUTPUT_BYTES))
+                if not self._rest:
+                    return
+            before = len(self._rest)
+            self._rest = self.channel.try_send(self._rest)
+            if len(self._rest) < before:
+                self._tally.sent_bytes += before - len(self._rest)
+                self._wait = None  # progress
+            if self._rest:
+                self.channel.when_writable(self.flush_soon)
+                return
+
+    def _is_done(self) -> bool:
+        engine = self.engine
+        if self._rest or engine.has_output:
+            return False
+        return engine.failed or not (self._running or engine.streams)
+
+    # time
+
+    def _watch(self) -> None:
+        """Look what the connection waits for, and for how long that may be; nothing if it goes on waiting."""
+        wait = self._waits_for()
+        if wait is self._wait:
+            return
+        self._wait = wait
+        seconds = self._patience(wait)
+        if seconds is None:
+            self._alarm.clear()
+        else:
+            self._alarm.set(monotonic() + seconds)
+
+    def _waits_for(self) -> _Wait | None:
+        engine = self.engine
+        if self._phase is CLOSED:
+            return None
+        if self._phase is CLOSING:
+            return _Wait.END
+        if self._rest:
+            return _Wait.ROOM
+        if self._phase is LEAVING:
+            return _Wait.NOTICE
+        if engine.awaits_preface or engine.mid_section:
+            return _Wait.HEAD
+        if self._running:
+            return _Wait.HANDLER
+        return _Wait.WINDOW if engine.streams else _Wait.REQUEST
+
+    def _patience(self, wait: _Wait | None) -> float | None:
+        timeouts = self._config.timeouts
+        match wait:
+            case _Wait.ROOM | _Wait.WINDOW:
+                return timeouts.write
+            case _Wait.HEAD:
+                return timeouts.head
+            case _Wait.NOTICE:
+                return _NOTICE_SECONDS
+            case _Wait.REQUEST:
+                return timeouts.idle
+            case _Wait.END:
+                return timeouts.linger
+        return None
+
+    def _expire(self) -> None:
+        """In the hub: it has waited too long."""
+        match self._wait:
+            case _Wait.NOTICE | _Wait.REQUEST:
+                self._go_away()
+            case _Wait.HEAD | _Wait.WINDOW | _Wait.ROOM | _Wait.END:
+                self._lose(abort=True)
+
+    # the end
+
+    def _go_away(self) -> None:
+        """Take no stream any more that has not come."""
+        self._phase = DRAINING
+        self.engine.goaway()
+        self.flush_soon()
+        self._watch()
+
+    def _finish(self) -> None:
+        """All is sent: close without losing it."""
+        if self.channel.eof:
+            self._lose()
+            return
+        self._phase = CLOSING
+        self.channel.shutdown_write()
+        self.channel.park(self._discard)
+
+    def _discard(self) -> None:
+        """In the hub, closing: drop what comes until the peer ends too."""
+        try:
+            data = self.channel.try_receive()
+        except TransportError:
+            data = b""
+        if data is None:
+            return
+        self._dropped_bytes += len(data)
+        if not data:
+            self._lose()
+        elif self._dropped_bytes > self._config.limits.linger_bytes:
+            self._lose(abort=True)
+
+    def _lose(self, *, abort: bool = False) -> None:
+        """The connection is over; handlers hear of it when they read or write next."""
+        if self._phase is CLOSED:
+            return
+        self._phase = CLOSED
+        self._rest = b""
+        self._alarm.close()
+        self.engine.eof()  # no stream is open any more
+        self._fail_all(TransportError(ECONNRESET, "the connection is closed"))
+        if abort:
+            self.channel.abort()
+        else:
+            self.channel.close()
+
+
+# in place of a request whose fields were too many to be read
+_UNREADABLE = Request(method=b"GET", target=b"/", headers=[(b"host", b"unknown")], http_version=b"2.0")
+
+
+def _reset_error(event: StreamReset) -> TransportError:
+    code = event.error_code.name if isinstance(event.error_code, ErrorCode) else str(event.error_code)
+    if event.local:
+        return TransportError(ECONNRESET, f"the stream was reset with {code}: {event.reason}")
+    return TransportError(ECONNRESET, f"the client has reset the stream: {code}")

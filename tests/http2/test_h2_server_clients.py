@@ -1,0 +1,128 @@
+"""The server under the clients that people use for HTTP/2: curl, nghttp and h2load, in plain text and over TLS."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+import trustme
+from gevent import subprocess
+from gevent.event import Event
+
+from gruvihttp.commands.certificate import load_certificate
+from gruvihttp.server import HttpServer
+
+GUARD = 60.0
+CONTENT = bytes(range(256)) * 20_000
+
+
+def tool(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
+
+
+def run(*command: object) -> bytes:
+    """What a program prints; it must succeed."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, timeout=GUARD, check=True)
+    output: bytes = done.stdout
+    return output
+
+
+class Site:
+    """Answers /echo with the content, /slow when it may, and anything else with the version."""
+
+    def __init__(self) -> None:
+        self.entered = Event()
+        self.opened = Event()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        path = environ["PATH_INFO"]
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if path == "/slow":
+            self.entered.set()
+            assert self.opened.wait(GUARD)
+        if path == "/echo":
+            return [environ["wsgi.input"].read()]
+        return [f"{environ['wsgi.url_scheme']} {environ['SERVER_PROTOCOL']}".encode()]
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def urls(site: Site, authority: trustme.CA, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The URLs of a server by scheme. Its TLS is as the command line has it."""
+    certificate = tmp_path / "certificate.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+    context = load_certificate(str(certificate), None)
+    assert context is not None
+    server = HttpServer(site)
+    server.listen(("127.0.0.1", 0))
+    server.listen(("127.0.0.1", 0), context)
+    plain, secure = server.addresses
+    yield {"http": f"http://localhost:{plain[1]}", "https": f"https://localhost:{secure[1]}"}
+    server.close(0)
+
+
+HOW = [
+    pytest.param("http", "--http2-prior-knowledge", "http HTTP/2", id="prior-knowledge"),
+    pytest.param("http", "--http2", "http HTTP/1.1", id="upgrade-is-ignored"),
+    pytest.param("https", "--http2", "https HTTP/2", id="alpn"),
+    pytest.param("https", "--http1.1", "https HTTP/1.1", id="alpn-http/1.1"),
+    pytest.param("https", "--no-alpn", "https HTTP/1.1", id="no-alpn"),
+]
+
+
+@tool("curl")
+@pytest.mark.parametrize(("scheme", "option", "version"), HOW)
+def test_curl_gets_the_version_that_it_asks_for(urls: Any, scheme: str, option: str, version: str) -> None:
+    assert run("curl", "-sSkf", option, urls[scheme]).decode() == version
+
+
+@tool("curl")
+@pytest.mark.parametrize(("scheme", "option", "version"), HOW[1:])  # curl 7.88 sends the preface twice, to anybody
+def test_curl_uses_its_connection_again(urls: Any, scheme: str, option: str, version: str) -> None:
+    said = run("curl", "-sSkf", option, "-w", "(%{num_connects})", urls[scheme], urls[scheme] + "/again").decode()
+    assert said == f"{version}(1){version}(0)"
+
+
+@tool("curl")
+@pytest.mark.parametrize(("scheme", "option", "version"), HOW)
+def test_curl_gets_its_upload_back(urls: Any, tmp_path: Path, scheme: str, option: str, version: str) -> None:
+    file = tmp_path / "content"
+    file.write_bytes(CONTENT)
+    assert run("curl", "-sSkf", option, "--data-binary", f"@{file}", urls[scheme] + "/echo") == CONTENT
+
+
+@tool("nghttp")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_nghttp_gets_fast_answers_while_a_slow_one_runs(urls: Any, site: Site, scheme: str) -> None:
+    paths = [urls[scheme] + path for path in ("/slow", "/1", "/2", "/3")]
+    running = gevent.spawn(run, "nghttp", "-v", "--no-verify-peer", *paths)
+    assert site.entered.wait(GUARD)
+    gevent.spawn_later(0.3, site.opened.set)
+    said = running.get(timeout=GUARD).decode()
+    ended = re.findall(r"recv DATA frame <length=\d+, flags=0x01, stream_id=(\d+)>", said)
+    opened = re.findall(r"send HEADERS frame <length=\d+, flags=0x25, stream_id=(\d+)>", said)
+    assert sorted(ended) == sorted(opened)
+    assert ended[-1] == opened[0]  # the slow one
+
+
+@tool("h2load")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("clients", [1, 4])
+def test_h2load_sees_no_failed_request(urls: Any, scheme: str, clients: int) -> None:
+    said = run("h2load", "-n", 2000, "-c", clients, "-m", 50, urls[scheme] + "/").decode()
+    assert "2000 succeeded, 0 failed, 0 errored, 0 timeout" in said
+    assert "2000 2xx" in said
