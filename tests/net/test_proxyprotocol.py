@@ -11,6 +11,8 @@ from typing import Any
 
 import gevent
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.limits import Timeouts
@@ -127,6 +129,15 @@ def test_malformed_header_is_refused_as_soon_as_it_shows() -> None:
     for hopeless in (b"G", b"PROXZ", b"\r\n\r\n\0\r\nQUIX", v2(0x11, b"", 0x22, length=65535)):
         with pytest.raises(MalformedProxyHeader):
             scan(hopeless)
+
+
+@given(st.binary(max_size=120), st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11"]))
+def test_any_bytes_are_a_header_or_its_beginning_or_refused(rest: bytes, start: bytes) -> None:
+    try:
+        header = scan(start + rest)
+    except MalformedProxyHeader:
+        return
+    assert header is None or 15 <= header.size <= len(start + rest)
 
 
 # a channel

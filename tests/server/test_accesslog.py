@@ -17,6 +17,8 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gruvihttp.accesslog import AccessLog, as_log
 from gruvihttp.accessrecord import AccessRecord
@@ -200,6 +202,14 @@ def test_quoted_field_is_escaped(value: str, shown: str) -> None:
 )
 def test_bare_field_is_escaped_so_that_it_stays_one(value: str, shown: str) -> None:
     assert line_of("{user} {status}", record_of(environ={"REMOTE_USER": value})) == f"{shown} 200"
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_no_text_ends_a_line_or_a_field(quoted: str, bare: str) -> None:
+    record = record_of(environ={"quoted": quoted, "bare": bare})
+    line = line_of('[{time}] "{environ:quoted}" {environ:bare} 200', record)
+    assert line.isascii() and line.isprintable()
+    assert re.fullmatch(r'\[[^]]+\] "(?:[^"\\]|\\.)*" (?:[^ "\\\[\]]|\\.)+ 200', line)
 
 
 def test_user_agent_with_a_quote_forges_no_field_in_json() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gruvihttp.errors import RemoteProtocolError
 from gruvihttp.forwarded import FIELDS, Node, Route, TrustedProxies, of_forwarded, of_x_forwarded
@@ -115,6 +117,22 @@ def test_forwarded_names_the_client_that_trusted_proxies_vouch_for(value: str, r
 def test_malformed_forwarded_is_refused(value: str) -> None:
     with pytest.raises(RemoteProtocolError, match="^Forwarded: "):
         of_forwarded(value, trusts)
+
+
+@given(st.lists(st.sampled_from(["for", "=", '"', "\\", ",", ";", " ", "10.0.0.1", "[::1]", ":", "_x", "proto"])))
+def test_any_text_is_either_understood_or_refused(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    for read in (of_forwarded, lambda value, trusts: of_x_forwarded({"HTTP_X_FORWARDED_FOR": value}, trusts)):
+        try:
+            assert isinstance(read(text, trusts), Route)
+        except RemoteProtocolError:
+            pass
+
+
+@given(st.text(max_size=40))
+def test_what_came_with_the_request_changes_nothing(claims: str) -> None:
+    claims = claims.replace("\n", " ")
+    assert of_x_forwarded({"HTTP_X_FORWARDED_FOR": f"{claims}, 192.0.2.43, 10.0.0.2"}, trusts).client == Node(CLIENT)
 
 
 def test_forwarded_takes_time_in_proportion_to_its_length() -> None:
