@@ -1,4 +1,4 @@
-"""The command line: ``gruvihttp serve``, ``gruvihttp get``.
+"""The command line: ``gruvihttp serve``, ``gruvihttp get``, ``gruvihttp upload``.
 
 A command is a module of `gruvihttp.commands`, loaded by its name when it is asked for. What the commands do is not
 known here.
@@ -18,7 +18,7 @@ from gruvihttp._version import __version__
 
 __all__ = ["main"]
 
-COMMANDS = ("serve", "get")
+COMMANDS = ("serve", "get", "upload")
 INTERRUPTED = 128 + 2  # what shells make of SIGINT
 
 

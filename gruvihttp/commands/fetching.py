@@ -1,7 +1,8 @@
-"""What ``gruvihttp get`` does: asks each server for all that is wanted of it, and writes what comes.
+"""What ``gruvihttp get`` and ``upload`` do: ask each server for all that is wanted of it, and write what comes.
 
 Requests are pipelined. Where a server closes the connection after some of its responses, the rest is asked for again
-on a new one, which is safe with GET (RFC 9112 §9.3.2); a connection that brought no response at all is an error.
+on a new one, which is safe with GET (RFC 9112 §9.3.2); a connection that brought no response at all is an error. What
+is not safe to repeat is asked one by one, and so is everything with HTTP/1.0.
 """
 
 from __future__ import annotations
@@ -9,32 +10,28 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import groupby
-from typing import BinaryIO, NamedTuple
+from time import monotonic
+from typing import Any, BinaryIO
 
 import click
 
 from gruvihttp.client import HttpClient
+from gruvihttp.commands.asking import Asking
 from gruvihttp.commands.mistakes import Mistake, NetworkMistake, UsageMistake
 from gruvihttp.commands.targets import Origin, Target
 from gruvihttp.errors import Error, IncompleteMessage, RemoteProtocolError, Timeout, TransportError
 from gruvihttp.messages import HttpResponse
 from gruvihttp.net.tls import TlsOption
 
-__all__ = ["Asking", "Writing", "fetch"]
+__all__ = ["Writing", "fetch", "upload"]
 
 FAILED = 22  # as curl has it
 _PIECE_BYTES = 65536
-
-
-class Asking(NamedTuple):
-    """How to ask."""
-
-    headers: list[tuple[str, str]]
-    timeout: float | None
-    insecure: bool
+_LONG_BYTES = 1 << 20  # from there on somebody who looks on wants to see how far it is
+_REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))  # RFC 9110 §9.2.2
 
 
 class Writing:
@@ -52,11 +49,20 @@ class Writing:
         if self._include:
             for head in (*response.informational, response):
                 self._write(_head(head))
-        while piece := response.read1(_PIECE_BYTES):
-            self._write(piece)
+        with self._progress(response) as advance:
+            while piece := response.read1(_PIECE_BYTES):
+                self._write(piece)
+                advance(len(piece))
         if self._fail and response.status >= 400:
             self.exit_code = FAILED
             click.echo(f"gruvihttp: {url} was answered with {response.status} {response.reason}", err=True)
+
+    def _progress(self, response: HttpResponse) -> AbstractContextManager[Callable[[int], object]]:
+        """Something that is told how many bytes have come: a bar, if the content is long and somebody looks on."""
+        length = response.get_header("Content-Length", "0") or "0"
+        if self._path is None or not sys.stderr.isatty() or not length.isdigit() or int(length) < _LONG_BYTES:
+            return nullcontext(lambda size: None)
+        return _Bar(int(length), self._path)
 
     def close(self) -> None:
         """Close the file, if there is one."""
@@ -76,24 +82,76 @@ class Writing:
             raise UsageMistake(f"cannot write {self._path}: {exc.strerror}", "name another file with -o") from exc
 
 
+class _Bar:
+    """A bar of click's on stderr."""
+
+    def __init__(self, length: int, label: str) -> None:
+        self._bar = click.progressbar(length=length, label=label, file=sys.stderr, show_eta=True)
+
+    def __enter__(self) -> Callable[[int], object]:
+        return self._bar.__enter__().update
+
+    def __exit__(self, *exc_info: Any) -> None:  # Any: what `with` gives
+        self._bar.__exit__(*exc_info)
+
+
 def fetch(targets: Iterable[Target], asking: Asking, writing: Writing) -> int:
     """Fetch all, in order; the exit code is returned. Raises UsageMistake and NetworkMistake."""
     try:
         for origin, run in groupby(targets, key=lambda target: target.origin):
             waiting = list(run)
             while waiting:
-                del waiting[: _converse(origin, waiting, asking, writing)]
+                together = asking.method in _REPEATABLE and asking.version == "1.1"
+                del waiting[: _converse(origin, waiting if together else waiting[:1], asking, writing)]
     finally:
         writing.close()
     return writing.exit_code
 
 
+def upload(target: Target, path: str, asking: Asking, writing: Writing) -> int:
+    """Send a file, or stdin for ``-``; the exit code is returned. Raises UsageMistake and NetworkMistake."""
+    try:
+        with HttpClient(asking.timeout, version=asking.version) as client:
+            began = _connect(client, target.origin, target.url, asking)
+            try:
+                source = sys.stdin.buffer if path == "-" else path
+                client.upload(asking.method, target.target, source, _fields(target.origin, asking))
+                response = client.getresponse()
+                _write(target.url, response, writing, asking, began)
+            except Error as exc:
+                raise _explain(exc, target.origin, target.url, asking) from exc
+            except RuntimeError as exc:
+                raise NetworkMistake(f"{path} was not sent: {exc}", "send it when nobody writes to it") from exc
+            except OSError as exc:
+                raise UsageMistake(f"cannot read {path}: {exc.strerror}", "name a file that is there") from exc
+            except (TypeError, ValueError) as exc:
+                raise UsageMistake(f"cannot ask for {target.url}: {exc}", "check the options") from exc
+    finally:
+        writing.close()
+    return writing.exit_code
+
+
+def _connect(client: HttpClient, origin: Origin, url: str, asking: Asking) -> float:
+    """Connect, and return the moment when that began."""
+    began = monotonic()
+    tls = _tls(origin, asking)
+    try:
+        if asking.unix_socket is None:
+            client.connect((origin.host, origin.port), ssl=tls)
+        else:
+            client.connect(asking.unix_socket, ssl=tls, server_hostname=origin.host)
+    except Error as exc:
+        raise _explain(exc, origin, url, asking) from exc
+    _tell(asking, f"* connected to {asking.unix_socket or origin} in {_milliseconds(began)}")
+    return monotonic()
+
+
 def _converse(origin: Origin, targets: Sequence[Target], asking: Asking, writing: Writing) -> int:
     """Ask for `targets` over one connection; how many were answered, which is one at least."""
     answered = 0
-    with HttpClient(asking.timeout) as client:
+    with HttpClient(asking.timeout, version=asking.version) as client:
+        began = _connect(client, origin, targets[0].url, asking)
         try:
-            client.connect((origin.host, origin.port), ssl=_tls(origin, asking))
             asked = _ask(client, targets, asking)
         except Error as exc:
             raise _explain(exc, origin, targets[0].url, asking) from exc
@@ -105,7 +163,7 @@ def _converse(origin: Origin, targets: Sequence[Target], asking: Asking, writing
                     break
                 raise _explain(exc, origin, target.url, asking) from exc
             try:
-                writing.write_response(target.url, response)
+                _write(target.url, response, writing, asking, began)
             except Error as exc:
                 raise _explain(exc, origin, target.url, asking) from exc
             answered += 1
@@ -116,9 +174,10 @@ def _ask(client: HttpClient, targets: Sequence[Target], asking: Asking) -> int:
     """Send the requests; how many went. A server that closes early may have answered the first of them."""
     for count, target in enumerate(targets):
         try:
-            client.request("GET", target.target, asking.headers)
+            client.request(asking.method, target.target, _fields(target.origin, asking), asking.content or "")
         except (TypeError, ValueError) as exc:
-            raise UsageMistake(f"cannot ask for {target.url}: {exc}", "check the fields given with -H") from exc
+            option = "method given with -X" if "is not a method" in str(exc) else "fields given with -H"
+            raise UsageMistake(f"cannot ask for {target.url}: {exc}", f"check the {option}") from exc
         except Error:
             if count == 0:
                 raise
@@ -131,12 +190,49 @@ def _has_ended(exc: Error) -> bool:
     return isinstance(exc, IncompleteMessage) or not isinstance(exc, (Timeout, RemoteProtocolError))
 
 
+def _fields(origin: Origin, asking: Asking) -> list[tuple[str, str]]:
+    """The fields to send: a socket's path has no name to stand in Host, the URL has."""
+    if asking.unix_socket is None or any(name.lower() == "host" for name, _ in asking.headers):
+        return asking.headers
+    default = 443 if origin.scheme == "https" else 80
+    host = str(origin)
+    return [("Host", host.rpartition(":")[0] if origin.port == default else host), *asking.headers]
+
+
+def _write(url: str, response: HttpResponse, writing: Writing, asking: Asking, began: float) -> None:
+    """Write a response, and tell about it if asked to."""
+    if asking.verbose:
+        request = response.request
+        _tell(asking, f"> {request.method} {request.url} HTTP/{asking.version}")
+        for name, value in request.headers:
+            _tell(asking, f"> {name}: {'...' if 'authorization' in name.lower() else value}")
+        for line in _head(response).decode("latin-1").splitlines()[:-1]:
+            _tell(asking, f"< {line}")
+        _tell(asking, f"* answered after {_milliseconds(began)}")
+    writing.write_response(url, response)
+    _tell(asking, f"* complete after {_milliseconds(began)}")
+
+
+def _tell(asking: Asking, line: str) -> None:
+    if asking.verbose:
+        click.echo(line, err=True)
+
+
+def _milliseconds(began: float) -> str:
+    return f"{(monotonic() - began) * 1000:.1f} ms"
+
+
 def _tls(origin: Origin, asking: Asking) -> TlsOption:
-    if origin.scheme == "http" or not asking.insecure:
+    if origin.scheme == "http" or not (asking.insecure or asking.cacert):
         return origin.scheme == "https"
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    try:
+        context = ssl.create_default_context(cafile=asking.cacert)
+    except OSError as exc:  # ssl's errors are, too
+        why = exc.strerror or "it holds no certificates"
+        raise UsageMistake(f"cannot use {asking.cacert}: {why}", "name a file of certificates in PEM") from exc
+    if asking.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 
@@ -163,7 +259,7 @@ def _explain(exc: Error, origin: Origin, url: str, asking: Asking) -> Mistake:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return NetworkMistake(
             f"the certificate of {origin} is not accepted: {cause.verify_message}",
-            "name whom to trust, SSL_CERT_FILE=ca.pem gruvihttp get ..., or give up on that: --insecure",
+            "name whom to trust: --cacert ca.pem, or give up on that: --insecure",
         )
     if isinstance(cause, ssl.SSLError):
         return NetworkMistake(f"{origin} and we cannot agree on TLS: {exc}", f"does it speak plain HTTP? http://{origin}")

@@ -7,30 +7,51 @@ from typing import Any
 
 import click
 
-from gruvihttp.commands.declared import seconds_or_none
-from gruvihttp.commands.targets import Target, parse_field, parse_target
+from gruvihttp.commands.asking import OPTIONS, Asking, method_of, read_data
+from gruvihttp.commands.targets import Target, parse_target
 
 __all__ = ["command"]
+
+_FORM = "application/x-www-form-urlencoded"  # what curl takes -d for
 
 
 def _get(
     urls: tuple[Target, ...],
-    include: bool,
+    data: str | None,
+    method: str | None,
     headers: tuple[tuple[str, str], ...],
+    include: bool,
     output: str | None,
     timeout: float | None,
+    http10: bool,
     insecure: bool,
+    cacert: str | None,
+    unix_socket: str | None,
     fail: bool,
+    verbose: bool,
 ) -> Any:  # Any: the exit code, from a module that is found by its name
     """Fetch URLs and write their content to stdout, in the order of the URLs.
 
     URLs of one server that follow each other are fetched over one connection, each asked for before the one before
     it is answered. Redirections are not followed.
     """
+    fields = list(headers)
+    content = b"" if data is None else read_data(data)
+    if data is not None and not any(name.lower() == "content-type" for name, _ in fields):
+        fields.append(("Content-Type", _FORM))
     fetching = import_module("gruvihttp.commands.fetching")
-    asking = fetching.Asking(list(headers), timeout, insecure)
-    writing = fetching.Writing(output, include, fail)
-    return fetching.fetch(urls, asking, writing)
+    asking = Asking(
+        headers=fields,
+        timeout=timeout,
+        insecure=insecure,
+        method=method_of(method, "GET" if data is None else "POST"),
+        content=content,
+        version="1.0" if http10 else "1.1",
+        cacert=cacert,
+        unix_socket=unix_socket,
+        verbose=verbose,
+    )
+    return fetching.fetch(urls, asking, fetching.Writing(output, include, fail))
 
 
 command = click.Command(
@@ -41,23 +62,11 @@ command = click.Command(
     epilog="Exit code: 0 when every URL was answered, 2 for a wrong argument, 5 when one could not be fetched.",
     params=[
         click.Argument(["urls"], nargs=-1, required=True, type=parse_target, metavar="URL..."),
-        click.Option(["-i", "--include"], is_flag=True, help="write the heads of the responses, too"),
         click.Option(
-            ["-H", "--header", "headers"],
-            type=parse_field,
-            multiple=True,
-            metavar="'NAME: VALUE'",
-            help="send this field; may be repeated",
+            ["-d", "--data"],
+            metavar="DATA",
+            help="send this as content, with POST; @FILE is the content of a file, @- that of stdin",
         ),
-        click.Option(["-o", "--output"], type=click.Path(dir_okay=False), metavar="FILE", help="write into this file"),
-        click.Option(
-            ["-t", "--timeout"],
-            type=seconds_or_none,
-            default=30.0,
-            metavar="SECONDS",
-            help="longest wait: for a connection, for a response, for the next part of it  [default: 30]",
-        ),
-        click.Option(["-k", "--insecure"], is_flag=True, help="do not verify certificates"),
-        click.Option(["-f", "--fail"], is_flag=True, help="exit with 22 when a status is 400 or above"),
+        *OPTIONS,
     ],
 )

@@ -19,8 +19,9 @@ Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[bytes]"]
 def test_help_names_the_commands(run: Run, arguments: list[str]) -> None:
     result = run(*arguments)
     assert (result.returncode, result.stderr) == (0, b"")
-    assert b"  serve  Serve a WSGI application.\n" in result.stdout
-    assert b"  get    Fetch URLs.\n" in result.stdout
+    assert b"  serve   Serve a WSGI application.\n" in result.stdout
+    assert b"  get     Fetch URLs.\n" in result.stdout
+    assert b"  upload  Send a file.\n" in result.stdout
 
 
 def test_without_a_command_it_shows_its_help_and_fails(run: Run) -> None:
@@ -33,7 +34,7 @@ def test_version_is_the_package_s(run: Run) -> None:
     assert run("--version").stdout.decode() == f"gruvihttp {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["serve", "get"])
+@pytest.mark.parametrize("command", ["serve", "get", "upload"])
 def test_help_of_a_command_fits_on_a_page(run: Run, command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0
@@ -51,7 +52,9 @@ def test_help_of_serve_shows_defaults_from_the_declarations(run: Run) -> None:
 HEAVY = "{'gevent', 'greenlet', 'ssl', 'socket', 'http', 'email', 'asyncio'}"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["get", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["serve", "--help"], ["get", "--help"], ["upload", "--help"]], ids=" ".join
+)
 def test_help_loads_neither_gevent_nor_sockets(arguments: list[str]) -> None:
     program = f"""
 import sys
