@@ -245,15 +245,18 @@ class Http2ServerExchange:
 
         Raises LocalProtocolError if there is less content than announced; the response is not ended then.
         """
-        self.give_rest(content)
+        self._give_rest(content)
         if self.stream.queued_bytes > max(self._engine.window(self.stream), 0):
             self.connection.await_end(self)  # nobody else would notice that the client does not take it
-            self.ending = None
             self._await_queue(0)
-            self.ending = COMPLETE
+        self.ending = COMPLETE
 
-    def give_rest(self, content: bytes) -> None:
-        """`finish`, without waiting until it leaves."""
+    def finish_at_once(self, content: bytes) -> None:
+        """`finish` for the hub, which does not wait."""
+        self._give_rest(content)
+        self.ending = COMPLETE
+
+    def _give_rest(self, content: bytes) -> None:
         if self.ending is not None:
             raise LocalProtocolError("the response is finished")
         self._check_open()
@@ -268,7 +271,6 @@ class Http2ServerExchange:
             if not self.stream.end_offered:
                 self._engine.finish(self.stream, trailers)
         self.connection.flush_soon()
-        self.ending = COMPLETE
 
     def finish_with_error(self, status: int) -> None:
         """Answer with nothing but a status, in place of what was given. Only possible until the head has left."""

@@ -214,7 +214,7 @@ class Http2ServerConnection:
         exchange = Http2ServerExchange(self, stream, request)
         head, content = plain_error(status)
         exchange.send_head(head)
-        exchange.give_rest(content)
+        exchange.finish_at_once(content)
         exchange.end()
         self._tally.refused += 1
         self._tally.statuses[status] += 1
