@@ -565,5 +565,35 @@ def test_every_request_is_counted_once(running: Any) -> None:
     talk = Talk(server.address)
     streams = {talk.begin(path) for path in ("/", "/fail_late", "/empty")}
     talk.hear_until(lambda: streams == {*talk.ended, *talk.resets})
+    with gevent.Timeout(GUARD):
+        while server.stats()["active_requests"]:
+            gevent.idle()
     stats = server.stats()
     assert (stats["requests"], stats["aborted"], stats["responses"]["2xx"]) == (3, 1, 2)
+
+
+def test_access_log_has_a_record_for_each_stream_and_each_refusal(running: Any) -> None:
+    records: list[Any] = []
+    talk = Talk(running(access_log=records.append, limits=Limits(fields_bytes=4000)).address)
+    streams = [talk.begin("/"), talk.begin("/large"), talk.begin("/", ("expect", "magic"))]
+    streams.append(talk.begin("/", ("x", "y" * 5000)))
+    for stream in streams:
+        talk.answer(stream)
+    with gevent.Timeout(GUARD):
+        while len(records) < 4:  # a handler may end a moment after its response
+            gevent.idle()
+    seen = sorted((record.status, record.content_bytes) for record in records)
+    assert [status for status, _ in seen] == [200, 200, 417, 431]
+    assert [size for _, size in seen[:2]] == [5, 2_000_000]
+    assert sorted(record.connection_requests for record in records) == [1, 2, 3, 4]
+
+
+def test_client_whose_preface_meets_a_closing_server_is_told_so(running: Any) -> None:
+    server = running()
+    talk = Talk(server.address)  # nothing was read of it yet
+    closing = gevent.spawn(server.close, GUARD)
+    talk.hear_until(lambda: talk.goaways)
+    while not talk.over:
+        talk.hear()
+    talk.peer.close()
+    closing.get(timeout=GUARD)
