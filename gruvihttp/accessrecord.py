@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from gruvihttp.exchanges.response import ResponseHead
 from gruvihttp.sansio.events import Request
-from gruvihttp.sansio.headers import Field
 
 __all__ = ["AccessRecord"]
 
@@ -97,8 +96,9 @@ class AccessRecord:
         return str(user) if user else _basic_user(self.header("authorization"))
 
     def _remote(self, key: str, position: int) -> str:
-        if key in self._environ:
-            return str(self._environ[key])
+        told = self._environ.get(key)
+        if told is not None:
+            return str(told)
         peer = self._channel.get_extra_info("peername")
         return str(peer[position]) if isinstance(peer, tuple) else ""
 
@@ -107,24 +107,25 @@ class AccessRecord:
     @property
     def method(self) -> str | None:
         """The method; None if the request was not understood."""
-        return self._word(0)
+        return self._words[0]
 
     @property
     def target(self) -> str | None:
         """The target as it was sent; None if the request was not understood."""
-        return self._word(1)
+        return self._words[1]
 
     @property
     def protocol(self) -> str | None:
         """``HTTP/1.1``; None if the request was not understood."""
-        return self._word(2)
+        return self._words[2]
 
     @property
     def request_line(self) -> str:
         """Method, target and protocol; of a request that was not understood its first line, as far as it came."""
-        if self._request is None:
+        request = self._request
+        if request is None:
             return self._line.decode("latin-1")
-        return " ".join(self._words())
+        return (b"%b %b HTTP/%b" % (request.method, request.target, request.http_version)).decode("ascii")
 
     @property
     def scheme(self) -> str | None:
@@ -138,40 +139,43 @@ class AccessRecord:
         host = self._environ.get("HTTP_HOST")
         return self.header("host") if host is None else str(host)
 
-    def _words(self) -> list[str]:
-        request = self._request
-        if request is None:
-            return self._line.decode("latin-1").split(" ")
-        return [request.method.decode("ascii"), request.target.decode("ascii"), f"HTTP/{request.http_version.decode()}"]
-
-    def _word(self, position: int) -> str | None:
-        words = self._words()
-        return words[position] if len(words) == 3 and words[position] else None
+    @property
+    def _words(self) -> Sequence[str | None]:
+        words = self.request_line.split(" ")
+        return words if len(words) == 3 and all(words) else (None, None, None)
 
     # fields
 
     @property
     def referer(self) -> str | None:
         """The field ``Referer``."""
-        return self.header("referer")
+        return self._field(b"referer")
 
     @property
     def user_agent(self) -> str | None:
         """The field ``User-Agent``."""
-        return self.header("user-agent")
+        return self._field(b"user-agent")
 
     @property
     def request_id(self) -> str | None:
         """The field ``X-Request-Id``."""
-        return self.header("x-request-id")
+        return self._field(b"x-request-id")
 
     def header(self, name: str) -> str | None:
         """A field of the request, the values of several lines joined; None if it is not there."""
-        return None if self._request is None else _find(self._request.headers.fields, name)
+        return self._field(name.lower().encode("latin-1", "replace"))
 
     def response_header(self, name: str) -> str | None:
         """A field that the application gave the response; None if it is not there."""
-        return None if self._head is None else _find(self._head.fields, name)
+        if self._head is None:
+            return None
+        wanted = name.lower().encode("latin-1", "replace")
+        return _joined([value for known, value in self._head.fields if known.lower() == wanted])
+
+    def _field(self, lower: bytes) -> str | None:
+        if self._request is None:
+            return None
+        return _joined([value for known, value in self._request.headers.fields if known == lower])
 
     # all
 
@@ -182,13 +186,14 @@ class AccessRecord:
 
     def as_dict(self) -> dict[str, str | int | None]:
         """Everything that a log usually wants, as text and numbers; None for what there is not."""
+        method, target, protocol = self._words
         return {
             "time": self.iso_time,
             "client": self.client or None,
             "user": self.user,
-            "method": self.method,
-            "target": self.target,
-            "protocol": self.protocol,
+            "method": method,
+            "target": target,
+            "protocol": protocol,
             "request_line": self.request_line,
             "scheme": self.scheme,
             "host": self.host,
@@ -203,9 +208,7 @@ class AccessRecord:
         }
 
 
-def _find(fields: list[Field], name: str) -> str | None:
-    wanted = name.lower().encode("latin-1", "replace")
-    values = [value for known, value in fields if known.lower() == wanted]
+def _joined(values: list[bytes]) -> str | None:
     return b", ".join(values).decode("latin-1") if values else None
 
 

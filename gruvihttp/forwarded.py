@@ -16,7 +16,8 @@ Functions of text here: sockets are not known, nor is how an application is call
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -94,8 +95,10 @@ class TrustedProxies:
 
     def _route(self, environ: dict[str, Any]) -> Route:
         given = {key: environ[key] for key in self._keys if key in environ}
+        if not given:
+            return _NOTHING
         forwarded = given.pop("HTTP_FORWARDED", None)
-        other = of_x_forwarded(given, self._trusts) if given else _NOTHING
+        other = of_x_forwarded(given, self._trusts)
         if forwarded is None:
             return other
         route = of_forwarded(forwarded, self._trusts)
@@ -191,28 +194,28 @@ def of_x_forwarded(fields: dict[str, str], trusts: Trusts) -> Route:
     Only the list of clients can be walked. Of the others, which some proxies replace and some add to, no entry is known
     to belong to any of these; so if there are several, they must be the same.
     """
-    scheme = _one(fields, "HTTP_X_FORWARDED_PROTO", _scheme)
     return Route(
-        client=_client(_members(fields.get("HTTP_X_FORWARDED_FOR", "")), trusts),
-        scheme=scheme,
-        host=_one(fields, "HTTP_X_FORWARDED_HOST", _host),
-        port=_one(fields, "HTTP_X_FORWARDED_PORT", _port),
-        prefix=_one(fields, "HTTP_X_FORWARDED_PREFIX", _prefix),
+        client=_client(fields.get("HTTP_X_FORWARDED_FOR", ""), trusts),
+        scheme=_one(fields.get("HTTP_X_FORWARDED_PROTO"), "X-Forwarded-Proto", _scheme),
+        host=_one(fields.get("HTTP_X_FORWARDED_HOST"), "X-Forwarded-Host", _host),
+        port=_one(fields.get("HTTP_X_FORWARDED_PORT"), "X-Forwarded-Port", _port),
+        prefix=_one(fields.get("HTTP_X_FORWARDED_PREFIX"), "X-Forwarded-Prefix", _prefix),
     )
 
 
-def _client(members: Sequence[str], trusts: Trusts) -> Node | None:
+def _client(value: str, trusts: Trusts) -> Node | None:
     client: Node | None = None
-    for member in reversed(members):
+    for member in reversed(_members(value)):
         client = _node(_unquoted(member), "X-Forwarded-For")
         if not trusts(client):
             break
     return client
 
 
-def _one(fields: dict[str, str], key: str, read: Callable[[str, str], str]) -> str | None:
-    field = key.removeprefix("HTTP_").replace("_", "-").title()
-    found = {read(_unquoted(member), field) for member in _members(fields.get(key, ""))}
+def _one(value: str | None, field: str, read: Callable[[str, str], str]) -> str | None:
+    if not value:
+        return None
+    found = {read(_unquoted(member), field) for member in _members(value)}
     if len(found) > 1:
         raise _malformed(field, "it has several values")
     return found.pop() if found else None
@@ -238,6 +241,7 @@ _PREFIX = re.compile(r"(?:/[0-9A-Za-z._~!$&'()*+,;=:@%-]+)*+/?")
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
+@lru_cache(maxsize=1024)  # a client asks more than once
 def _node(text: str, field: str) -> Node:
     """RFC 7239 §6; IPv6 without brackets is what stands in X-Forwarded-For; ``unix:`` is nginx's."""
     for pattern in (_IPV4_NODE, _IPV6_NODE, _BARE_IPV6):

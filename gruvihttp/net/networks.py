@@ -9,6 +9,8 @@ from gruvihttp.net.sockets import Address
 
 __all__ = ["Networks"]
 
+_MOST_ANSWERS = 1024
+
 
 class Networks:
     """A set of peers: ``Networks(["127.0.0.1", "10.0.0.0/8", "::1", "unix"])``.
@@ -23,6 +25,7 @@ class Networks:
         self._names = list(names)
         self._unix = "unix" in self._names
         self._networks = [_network(name) for name in self._names if name != "unix"]
+        self._answers: dict[str, bool] = {}  # to what was asked lately: proxies ask about themselves all the time
 
     def __repr__(self) -> str:
         return f"Networks({self._names!r})"
@@ -36,6 +39,14 @@ class Networks:
 
     def has_host(self, host: str) -> bool:
         """Whether an address without port, in text, is among them. False for what is no address."""
+        known = self._answers.get(host)
+        if known is None:
+            if len(self._answers) >= _MOST_ANSWERS:
+                self._answers.clear()
+            known = self._answers[host] = self._look_for(host)
+        return known
+
+    def _look_for(self, host: str) -> bool:
         try:
             found: IPv4Address | IPv6Address = ip_address(host)
         except ValueError:
