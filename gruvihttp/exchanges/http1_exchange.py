@@ -12,14 +12,14 @@ from functools import partial
 from typing import Any, Protocol
 
 from gruvihttp.errors import LocalProtocolError
-from gruvihttp.exchanges.response import ResponseHead, common_lines, plain_error
+from gruvihttp.exchanges.response import ResponseHead, common_lines, plain_error, sendable_trailers
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.content import Encoder, encoder_of
 from gruvihttp.sansio.events import Request
 from gruvihttp.sansio.framing import CHUNKED, NONE, PLAIN, UNTIL_CLOSE, Framing, Plan, has_no_content, length
-from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers
+from gruvihttp.sansio.headers import Field, Headers
 
 __all__ = ["CLOSE", "COMPLETE", "DETACHED", "HELD_BYTES", "Ending", "Http1ServerExchange", "head_bytes"]
 
@@ -216,7 +216,7 @@ class Http1ServerExchange:
         """
         if self._encoder is None and self._finished_at_once(content) or self.ending is DETACHED:
             return
-        trailers = _sendable(self.response_trailers)  # the head must not leave if they are impossible
+        trailers = sendable_trailers(self.response_trailers)  # the head must not leave if they are impossible
         if self._encoder is None:
             if content:
                 self._pieces.append(content)
@@ -386,16 +386,6 @@ _UNTIL_CLOSE_ENCODER = encoder_of(UNTIL_CLOSE)
 _CONTENTLESS = frozenset((204, 304))
 _UNUSUAL_METHODS = frozenset((b"HEAD", b"CONNECT"))
 _NO_TRAILERS = Headers()
-
-
-def _sendable(trailers: list[tuple[str, str]]) -> Headers:
-    if not trailers:
-        return _NO_TRAILERS
-    checked = Headers.of([(name.encode("latin-1"), value.encode("latin-1")) for name, value in trailers])
-    for name, _ in checked:
-        if name in FORBIDDEN_IN_TRAILERS:
-            raise LocalProtocolError(f"{name.decode('ascii')} may not be a trailer (RFC 9110 section 6.5.1)")
-    return checked
 
 
 def head_bytes(version: bytes, head: ResponseHead, option: bytes, announced: int | None) -> bytes:

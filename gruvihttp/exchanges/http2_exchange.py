@@ -18,7 +18,7 @@ from gevent.hub import Waiter
 
 from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.http1_exchange import BROKEN_OFF, COMPLETE, Ending
-from gruvihttp.exchanges.response import ResponseHead, common_fields, plain_error
+from gruvihttp.exchanges.response import ResponseHead, common_fields, plain_error, sendable_trailers
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
 from gruvihttp.reader import StreamReader
@@ -28,7 +28,7 @@ from gruvihttp.sansio.h2errors import ErrorCode
 from gruvihttp.sansio.h2fields import lowercase_headers
 from gruvihttp.sansio.h2sender import LOW_WATER_BYTES
 from gruvihttp.sansio.h2streams import Stream
-from gruvihttp.sansio.headers import EMPTY, FORBIDDEN_IN_TRAILERS, Field, Headers
+from gruvihttp.sansio.headers import Field, Headers
 from gruvihttp.sansio.http2 import H2Engine
 
 __all__ = ["Http2ServerExchange"]
@@ -260,7 +260,7 @@ class Http2ServerExchange:
         if self.ending is not None:
             raise LocalProtocolError("the response is finished")
         self._check_open()
-        trailers = _sendable(self.response_trailers)
+        trailers = sendable_trailers(self.response_trailers)
         if not self.head_sent:
             length = None if self.response_trailers else len(content)
             self._commit(self._announced(length), empty=not content and not trailers.fields)
@@ -347,13 +347,3 @@ class Http2ServerExchange:
 def _lowered(fields: Sequence[Field]) -> list[Field]:
     """Fields as HTTP/2 has them: lower-case names, and no blanks around values (RFC 9113 §8.2.1)."""
     return [(name.lower(), value.strip(b" \t")) for name, value in fields]
-
-
-def _sendable(trailers: list[tuple[str, str]]) -> Headers:
-    if not trailers:
-        return EMPTY
-    checked = Headers.of([(name.encode("latin-1"), value.encode("latin-1")) for name, value in trailers])
-    for name, _ in checked:
-        if name in FORBIDDEN_IN_TRAILERS:
-            raise LocalProtocolError(f"{name.decode('ascii')} may not be a trailer (RFC 9110 section 6.5.1)")
-    return checked

@@ -10,9 +10,10 @@ from http import HTTPStatus
 from time import time
 
 from gruvihttp._version import PRODUCT_ID
-from gruvihttp.sansio.headers import Field
+from gruvihttp.errors import LocalProtocolError
+from gruvihttp.sansio.headers import EMPTY, FORBIDDEN_IN_TRAILERS, Field, Headers
 
-__all__ = ["PHRASES", "ResponseHead", "common_fields", "common_lines", "plain_error"]
+__all__ = ["PHRASES", "ResponseHead", "common_fields", "common_lines", "plain_error", "sendable_trailers"]
 
 PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 PHRASES[413] = b"Content Too Large"  # RFC 9110 §15.5.14; older Pythons have the name that it had before
@@ -46,6 +47,17 @@ def plain_error(status: int) -> tuple[ResponseHead, bytes]:
     content = b"%d %b\n" % (status, phrase)
     fields = [(b"Content-Type", b"text/plain; charset=utf-8")]
     return ResponseHead(status, phrase, fields, len(content)), content
+
+
+def sendable_trailers(trailers: list[tuple[str, str]]) -> Headers:
+    """A handler's trailers, checked. Raises LocalProtocolError for a field that may not be one."""
+    if not trailers:
+        return EMPTY
+    checked = Headers.of([(name.encode("latin-1"), value.encode("latin-1")) for name, value in trailers])
+    for name, _ in checked:
+        if name in FORBIDDEN_IN_TRAILERS:
+            raise LocalProtocolError(f"{name.decode('ascii')} may not be a trailer (RFC 9110 section 6.5.1)")
+    return checked
 
 
 class _CommonLines:
