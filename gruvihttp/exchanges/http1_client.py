@@ -467,6 +467,11 @@ class ClientConnection(DueResponses):
 
     def let_go(self) -> bool:
         """If the connection is idle, forget the latest response: whoever has it may read it later. Else False."""
+        latest = self._collected
+        if latest is not None and self._awaiting:
+            # that its end was not seen yet does not count, if the end is here
+            while not latest.content.buffer_size and self._awaiting and self._awaiting[0] is latest and self._step():
+                pass
         if not self.is_idle:
             return False
         self._collected = None
