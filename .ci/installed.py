@@ -1,5 +1,7 @@
 """Import every module of the installed package: it must be complete, and need nothing but what it declares.
 
+A module that needs an extra must say so, and how to install it.
+
 Run outside the source tree, or the tree hides the installation.
 """
 
@@ -14,7 +16,11 @@ def main() -> None:
     names = ["gruvihttp"]
     for module in pkgutil.walk_packages(gruvihttp.__path__, "gruvihttp."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except ImportError as exc:
+                if "pip install 'gruvihttp[" not in str(exc):
+                    raise
             names.append(module.name)
     assert gruvihttp.__version__ == metadata.version("gruvihttp")
     shipped = {str(path) for path in metadata.files("gruvihttp") or ()}

@@ -18,11 +18,15 @@ import gevent
 from gevent import get_hub, monkey
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
-from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
-from gunicorn.workers.base import Worker as BaseWorker  # type: ignore[import-untyped]
 
 from gruvihttp.compat.around import AroundServer
 from gruvihttp.limits import Limits, Timeouts
+
+try:
+    from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
+    from gunicorn.workers.base import Worker as BaseWorker  # type: ignore[import-untyped]
+except ImportError as exc:
+    raise ImportError("the worker class needs gunicorn: pip install 'gruvihttp[gunicorn]'") from exc
 
 __all__ = ["Worker"]
 
