@@ -94,9 +94,9 @@ class HttpProtocol(MessageProtocol):
         return self._server_side
 
     @property
-    def busy(self) -> bool:
-        """Whether this side is answering a request at the moment."""
-        return self._server is not None and self._server.busy
+    def active_requests(self) -> int:
+        """How many requests this side is answering at the moment."""
+        return 0 if self._server is None else self._server.active_requests
 
     @property
     def server_name(self) -> str | None:

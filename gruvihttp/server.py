@@ -151,7 +151,7 @@ class HttpServer(Server):
             ready=self.ready and self.started and not self.closed,
             connections=len(open_protocols),
             handshakes=len(self._handshakes),
-            active_requests=sum(isinstance(each, HttpProtocol) and each.busy for each in open_protocols),
+            active_requests=sum(each.active_requests for each in open_protocols if isinstance(each, HttpProtocol)),
             accepted=self.accepted,
             handshake_failures=self.handshake_failures,
             proxy_failures=self.proxy_failures,

@@ -7,7 +7,7 @@ import ssl
 import click
 import gevent
 
-from gruvihttp.commands.assembling import assemble, senders_of_headers, show_metrics
+from gruvihttp.commands.assembling import assemble, check_together, senders_of_headers, show_metrics
 from gruvihttp.commands.certificate import load_certificate
 from gruvihttp.commands.listening import listen
 from gruvihttp.commands.loading import Loaded, load_application
@@ -27,6 +27,7 @@ ECHO = "its echo application"
 
 def check(settings: Settings) -> int:
     """Load all that `serve` would load; 0 is returned."""
+    check_together(settings)
     context = load_certificate(settings.tls_cert, settings.tls_key)
     loaded = _load(settings)
     assemble(loaded.application, settings)
@@ -38,6 +39,7 @@ def check(settings: Settings) -> int:
 
 def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; the exit code is returned."""
+    check_together(settings)
     context = load_certificate(settings.tls_cert, settings.tls_key)
     member = Membership.of_environment()
     if member is None and settings.crew is not None:

@@ -141,9 +141,9 @@ class ServerConnection:
         return f"<ServerConnection {self.phase.value} {self.channel!r}>"
 
     @property
-    def busy(self) -> bool:
-        """Whether a request is being answered."""
-        return self.phase is BUSY
+    def active_requests(self) -> int:
+        """How many requests are being answered."""
+        return int(self.phase is BUSY)
 
     @property
     def write_timeout(self) -> float | None:

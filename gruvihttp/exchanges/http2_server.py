@@ -110,9 +110,9 @@ class Http2ServerConnection:
         return f"<Http2ServerConnection {self._phase.value} {len(self._running)} running {self.channel!r}>"
 
     @property
-    def busy(self) -> bool:
-        """Whether a request is being answered."""
-        return bool(self._running)
+    def active_requests(self) -> int:
+        """How many requests are being answered."""
+        return len(self._running)
 
     @property
     def write_timeout(self) -> float | None:
