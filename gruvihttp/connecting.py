@@ -1,4 +1,4 @@
-"""`Connector`: opens connections to origins, directly or through an HTTP proxy. Who uses them when is not known here."""
+"""`Connector`: opens connections to origins, directly or through an HTTP proxy; who uses them is not known here."""
 
 from __future__ import annotations
 

@@ -73,7 +73,9 @@ class Decoder:
 
     def _count(self, stage_bytes: int) -> None:
         """Each stage counts by itself: what is small at the end may have been large in between."""
-        if stage_bytes > FREE_BYTES and self._max_ratio is not None and stage_bytes > self._coded_bytes * self._max_ratio:
+        if self._max_ratio is None or stage_bytes <= FREE_BYTES:
+            return
+        if stage_bytes > self._coded_bytes * self._max_ratio:
             raise DecodingError(
                 f"the content expands more than {self._max_ratio:g} times: "
                 f"{self._coded_bytes} bytes are {stage_bytes} already; see max_ratio"
