@@ -33,7 +33,9 @@ SENT = [
     pytest.param({"body": io.BytesIO(b"from a file")}, "from a file", "", id="file"),
     pytest.param({"body": pieces()}, "one two", "", id="generator"),
     pytest.param({"body": ""}, "", "", id="empty"),
-    pytest.param({"json": {"ä": [1, None]}}, '{"ä":[1,null]}'.encode().decode("latin-1"), "application/json", id="json"),
+    pytest.param(
+        {"json": {"ä": [1, None]}}, '{"ä":[1,null]}'.encode().decode("latin-1"), "application/json", id="json"
+    ),
     pytest.param({"json": 0}, "0", "application/json", id="json-zero"),
     pytest.param(
         {"data": {"a": "1 2", "b": ["x", "y"]}}, "a=1+2&b=x&b=y", "application/x-www-form-urlencoded", id="form"
