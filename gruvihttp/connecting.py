@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
+from gruvihttp.compose import ComposedRequest, raw_fields
 from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.endpoints import create_connection
 from gruvihttp.net.opening import start_protocol
@@ -14,6 +15,7 @@ from gruvihttp.net.transport import Transport
 from gruvihttp.origins import Origin
 from gruvihttp.protocol import HttpProtocol
 from gruvihttp.proxy import Proxy, ProxyOption, open_tunnel, proxy_of
+from gruvihttp.sansio.headers import Field
 
 __all__ = ["AddressOf", "Connector", "OriginConnection"]
 
@@ -23,17 +25,11 @@ ContextSource: TypeAlias = Callable[[], ssl.SSLContext]
 
 
 class OriginConnection:
-    """A connection on which an origin answers, with the protocol that speaks there and its driver.
+    """A connection on which an origin answers, with the protocol that speaks there and its driver."""
 
-    `proxy_fields` are what a proxy at the other end wants to see in each request.
-    """
+    __slots__ = ("driver", "protocol", "transport")
 
-    __slots__ = ("driver", "protocol", "proxy_fields", "transport")
-
-    def __init__(
-        self, transport: Transport, protocol: HttpProtocol, proxy_fields: Sequence[tuple[str, str]] = ()
-    ) -> None:
-        self.proxy_fields = proxy_fields
+    def __init__(self, transport: Transport, protocol: HttpProtocol) -> None:
         self.transport = transport
         self.protocol = protocol
         self.driver = protocol.connection
@@ -60,6 +56,19 @@ class OriginConnection:
     def unwatch(self) -> None:
         """Call nobody."""
         self.transport.unpark()
+
+
+class _ProxyProtocol(HttpProtocol):
+    """Speaks with a proxy that carries requests on, and wants to see fields of its own in each."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        super().__init__(False)
+        self._fields = fields
+
+    def compose(self, *request: Any, **options: Any) -> ComposedRequest:  # Any: as in HttpProtocol
+        composed = super().compose(*request, **options)
+        outline = composed.outline
+        return composed._replace(outline=outline._replace(fields=[*outline.fields, *self._fields]))
 
 
 class Connector:
@@ -97,6 +106,8 @@ class Connector:
         """
 
         def protocol() -> HttpProtocol:
+            if self._proxy is not None and origin == self._proxy_origin and self._proxy.headers:
+                return _ProxyProtocol(raw_fields(self._proxy.headers))
             return HttpProtocol(False, server_name=origin.authority)
 
         context = self._context_of() if origin.scheme == "https" else False
@@ -115,9 +126,7 @@ class Connector:
                 timeout=connect,
                 handshake_timeout=handshake,
             )
-        is_proxy = self._proxy is not None and origin == self._proxy_origin
-        fields = self._proxy.headers if self._proxy is not None and is_proxy else ()
-        return OriginConnection(transport, cast(HttpProtocol, made), fields)
+        return OriginConnection(transport, cast(HttpProtocol, made))
 
 
 def _own_address(origin: Origin) -> Address:

@@ -80,10 +80,11 @@ def destination_of(url: str) -> Destination:
 
 def shown_url(url: str) -> str:
     """The URL as it may be shown: without what looks like credentials, even if it is no URL."""
-    scheme, mark, rest = url.partition("://")
-    if "@" not in rest:
+    before, mark, rest = url.rpartition("@")
+    if not mark:
         return url
-    return f"{scheme}{mark}***@{rest.rpartition('@')[2]}"
+    scheme, mark, _ = before.partition("://")
+    return f"{scheme}{mark}***@{rest}" if mark else f"***@{rest}"
 
 
 def basic_credentials(user: str, password: str) -> str:
@@ -129,7 +130,8 @@ def _encode_host(host: str) -> str:
         import idna
     except ImportError:  # the standard library knows the rules of 2003, which differ for few names
         return host.encode("idna").decode("ascii")
-    return idna.encode(host, uts46=True).decode("ascii")
+    encoded: str = idna.encode(host, uts46=True).decode("ascii")
+    return encoded
 
 
 def _credentials_of(userinfo: str) -> str | None:

@@ -341,8 +341,6 @@ class HttpPool:
         headers = call.headers
         if call.jar is not None and (cookie := cookies_for(call.jar, call.destination)) is not None:
             headers = headers if _has(headers, "cookie") else [*headers, ("Cookie", cookie)]
-        if proxy_fields := connection.proxy_fields:
-            headers = [*headers, *proxy_fields]
         request = HttpRequest(connection.transport, connection.protocol)
         request.send(call.method, call.target, headers, call.body, timeouts=timeouts, expect=call.expect)
         return connection.driver.collect(-1, request)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from gruvihttp.errors import RedirectError
-from gruvihttp.origins import Destination, destination_of
+from gruvihttp.origins import Destination, destination_of, shown_url
 
 __all__ = ["REDIRECTS", "Step", "fields_kept", "is_downgrade", "step_of"]
 
@@ -38,16 +38,16 @@ def step_of(status: int, method: str, url: str, location: str) -> Step:
 
     Raises RedirectError when that is no HTTP URL.
     """
-    new_url = urljoin(url, _repaired(location))
-    if "#" not in new_url and "#" in url:
-        new_url += "#" + url.partition("#")[2]  # RFC 9110 §10.2.2: it inherits the fragment
-    # A server may not send us to a Unix socket of this machine, nor to whatever else there will be
-    if urlsplit(new_url).scheme not in ("http", "https"):
-        raise RedirectError(f"the server redirects to what is no HTTP URL: {_short(location)!r}")
     try:
+        new_url = urljoin(url, _repaired(location))
+        if "#" not in new_url and "#" in url:
+            new_url += "#" + url.partition("#")[2]  # RFC 9110 §10.2.2: it inherits the fragment
+        # A server may not send us to a Unix socket of this machine, nor to whatever else there will be
+        if urlsplit(new_url).scheme not in ("http", "https"):
+            raise ValueError("its scheme is neither http nor https")
         destination = destination_of(new_url)
     except ValueError as exc:
-        raise RedirectError(f"the server redirects to what is no URL: {exc}") from None
+        raise RedirectError(f"the server redirects to what is no HTTP URL, {shown_url(location)!r}: {exc}") from None
     new_method = _method_after(status, method)
     # credentials in a Location are the server's idea, not the user's
     return Step(new_method, destination._replace(credentials=None), new_method == method and status != 303)
@@ -82,7 +82,3 @@ def _repaired(location: str) -> str:
     except UnicodeError:
         return location
 
-
-def _short(location: str) -> str:
-    scheme = location.partition(":")[0]
-    return f"{scheme[:20]}:..."

@@ -37,7 +37,7 @@ def test_greenlets_have_a_connection_each_up_to_the_limit(site: Any, make_pool: 
         gevent.idle()
     site.held.set()
     gevent.joinall(greenlets, timeout=10, raise_error=True)
-    assert {greenlet.value.text for greenlet in greenlets} == {"held"}
+    assert {greenlet.get().text for greenlet in greenlets} == {"held"}
     assert len(site.peers) == 3
     assert pool.counts == (0, 3, 0)
 

@@ -29,7 +29,7 @@ def strike_at(wait_number: int, error: type[BaseException], action: Callable[[],
     hub = get_hub()
     waits = 0
     struck = False
-    thrown: BaseException | None = error() if error is not gevent.Timeout else gevent.Timeout(None)
+    thrown = error() if error is not gevent.Timeout else gevent.Timeout(None)
 
     def run() -> None:
         try:
@@ -247,6 +247,6 @@ def test_ten_thousand_kills_and_timeouts_lose_no_connection(serve: Any, make_poo
     assert 0 <= idle <= 8
     greenlets = [gevent.spawn(pool.get, f"http://127.0.0.1:{peer.port}/last") for peer in peers for _ in range(20)]
     gevent.joinall(greenlets, timeout=GUARD_SECONDS, raise_error=True)
-    assert {one.value.text.replace("/last", "") for one in greenlets} == {""}
+    assert {one.get().text.replace("/last", "") for one in greenlets} == {""}
     pool.close()
     assert pool.counts == (0, 0, 0)
