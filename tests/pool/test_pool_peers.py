@@ -100,7 +100,9 @@ print("done", "gevent.monkey" in __import__("sys").modules and gevent.monkey.is_
 
 
 @pytest.mark.parametrize(
-    ("first", "patched"), [("", False), ("from gevent import monkey; monkey.patch_all()", True)], ids=["plain", "patched"]
+    ("first", "patched"),
+    [("", False), ("from gevent import monkey; monkey.patch_all()", True)],
+    ids=["plain", "patched"],
 )
 def test_program_needs_no_patching_and_bears_it(first: str, patched: bool) -> None:
     result = subprocess.run(

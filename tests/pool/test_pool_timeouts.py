@@ -58,7 +58,9 @@ WAITS: list[Any] = [
     pytest.param(
         drip(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"), {}, Timeouts(total=SOON), "total", id="total-drip"
     ),
-    pytest.param(drip(b"HTTP/1.1 200 OK\r\n\r\n"), {}, Timeouts(total=SOON, read=LONG), "total", id="total-until-close"),
+    pytest.param(
+        drip(b"HTTP/1.1 200 OK\r\n\r\n"), {}, Timeouts(total=SOON, read=LONG), "total", id="total-until-close"
+    ),
 ]
 
 
