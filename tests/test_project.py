@@ -267,6 +267,7 @@ def test_tutorial_runs_from_its_first_block_to_its_last(monkeypatch: pytest.Monk
     try:
         lines = [line for code in calling for line in run(code, names, names["server"].address[1])]
         names["client"].close()
+        names["pool"].close()
     finally:
         names["server"].close(0)
     assert lines[0] == "200 application/json"
@@ -275,8 +276,12 @@ def test_tutorial_runs_from_its_first_block_to_its_last(monkeypatch: pytest.Monk
         {"item": "coffee", "price": 6},
     ]
     assert lines[3] == str(b"8 bytes of order\n")
-    assert [line.split()[0] for line in lines[4:]] == ["tea", "coffee", "lemonade"]
+    assert [line.split()[0] for line in lines[4:7]] == ["tea", "coffee", "lemonade"]
     assert json.loads(names["body"]) == {"item": "tea", "price": 3}
+    assert lines[7:10] == ["3", "200 24 bytes of order", ""]
+    assert lines[10] == str((3 + 6 + 8) * 10)
+    assert lines[11].startswith("<HttpPool 0 taken, ")
+    assert json.loads(lines[12]) == {"item": "tea", "price": 3}
 
 
 def test_documented_limits_are_accepted() -> None:
