@@ -74,7 +74,8 @@ class StreamReader(io.BufferedIOBase):
         """Make a reader that holds `content` and its end already."""
         reader = cls()
         if content:
-            reader.feed(content)
+            reader._chunks.append(content)
+            reader._held = len(content)
         reader._end = _EOF
         return reader
 
@@ -239,6 +240,10 @@ class StreamReader(io.BufferedIOBase):
         if not size:
             return b""
         chunks, first, offset = self._chunks, self._first, self._offset
+        if not offset and len(chunks) == 1 and len(chunks[0]) == size:  # all of it, as most content of one piece is read
+            self._searched = None
+            self._resize(0)
+            return chunks.pop()
         pieces = []
         wanted = size
         while wanted:

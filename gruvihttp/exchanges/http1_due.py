@@ -391,6 +391,11 @@ class DueResponses:
         if not reader.plan.persists:
             self._end_with(exchange, response)
         # Nearly always the content has come with the head, and a reader that is complete needs no source.
+        whole = reader.take_content()
+        if whole is not None:
+            exchange.content = StreamReader.complete(whole)
+            self._end_response(exchange, END_OF_MESSAGE)
+            return
         first = b""
         event: Any = None
         try:

@@ -19,7 +19,7 @@ from gruvihttp.sansio.headers import Headers
 from gruvihttp.sansio.heads import read_trailers, write_trailers
 from gruvihttp.sansio.sentinels import NEED_DATA
 
-__all__ = ["NO_CONTENT", "Decoder", "Encoder", "decoder_of", "encoder_of"]
+__all__ = ["NO_CONTENT", "Decoder", "Encoder", "LengthDecoder", "decoder_of", "encoder_of"]
 
 
 class Decoder(Protocol):
@@ -46,6 +46,13 @@ class LengthDecoder:
 
     def __init__(self, announced: int) -> None:
         self._announced = self._remaining = announced
+
+    def read_whole(self, buffer: Buffer) -> bytes | None:
+        """All content, if it is there. Only to be asked before anything of it was read."""
+        announced = self._announced
+        if announced > len(buffer.data) - buffer.start:
+            return None
+        return buffer.take(announced) if announced else b""
 
     def read(self, buffer: Buffer) -> Any:
         """What is there of the content, then the end."""

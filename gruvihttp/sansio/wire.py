@@ -13,7 +13,7 @@ from typing import Any
 from gruvihttp.errors import IncompleteMessage, RemoteProtocolError
 from gruvihttp.limits import Limits
 from gruvihttp.sansio.buffer import Buffer
-from gruvihttp.sansio.content import NO_CONTENT, Decoder, Encoder, decoder_of, encoder_of
+from gruvihttp.sansio.content import NO_CONTENT, Decoder, Encoder, LengthDecoder, decoder_of, encoder_of
 from gruvihttp.sansio.events import (
     CONNECTION_CLOSED,
     END_OF_MESSAGE,
@@ -64,6 +64,22 @@ class MessageReader:
         Raises RemoteProtocolError or one of its kinds; the reader is of no use after that. Each kind of reader has
         its own, in one function: it is the shortest way of the hottest call.
         """
+
+    def take_content(self) -> bytes | None:
+        """All content of the message whose head was the latest event, if it is here: then the message has ended.
+
+        None where it has to be asked for with `next_event`: it is chunked, or some of it is missing.
+        """
+        decoder = self._decoder
+        if decoder is NO_CONTENT:
+            self._decoder = None
+            return b""
+        if type(decoder) is LengthDecoder:
+            content = decoder.read_whole(self.buffer)
+            if content is not None:
+                self._decoder = None
+            return content
+        return None
 
     def _next_piece(self, decoder: Decoder) -> Any:
         """The next event of the message whose head has been read."""
