@@ -130,7 +130,7 @@ def test_create_connection_with_an_error_in_the_factory_leaves_nothing_open(
         create_connection(factory, echo.address)
     echo.wait_for_connections(2)
     echo.connections[1].close()
-    assert descriptors() == before
+    assert descriptors() <= before  # what earlier tests have left may close meanwhile
     transport.close()
 
 
