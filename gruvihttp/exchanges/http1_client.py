@@ -29,6 +29,7 @@ from gruvihttp.exchanges.turns import GreenletRef, is_alive
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm, moment_after, timeout_or_default
+from gruvihttp.net.sending import JOIN_BYTES
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.sansio.framing import Framing
 from gruvihttp.sansio.headers import Field
@@ -60,7 +61,6 @@ class ClientConnection(DueResponses):
         self.writer = MessageWriter()
         self._writing: Http1ClientExchange | None = None  # whose request is not finished
         self._sender: greenlet | None = None  # the one in channel.send
-        self._held: list[BytesLike] = []
         self._held_bytes = 0
         self._loop = get_hub().loop
         self._tail_fields: Sequence[Field] | None = None
@@ -91,7 +91,9 @@ class ClientConnection(DueResponses):
         previous = self._collected
         if previous is not None and not previous.content.eof and previous.greenlet is me:
             self._check_read(previous)
-        exchange = self._choose(me, owner)
+        uncollected = self._uncollected
+        is_next = uncollected and uncollected[0].owner is owner and not uncollected[0].wanted
+        exchange = uncollected[0] if is_next else self._choose(me, owner)
         if exchange.response is None:
             exchange.wanted = True
             try:
@@ -168,7 +170,10 @@ class ClientConnection(DueResponses):
                 self._hold(exchange, head + content if content else head)
                 return
             self._writing = exchange
-            self._transmit(exchange, [head, content] if content else [head])
+            if content:
+                self._transmit(exchange, head + content if size < JOIN_BYTES else [head, content])
+            else:
+                self._transmit(exchange, head)
         except BaseException:
             self._withdraw(exchange)
             raise
@@ -315,7 +320,7 @@ class ClientConnection(DueResponses):
     def request_done(self, exchange: Http1ClientExchange) -> None:
         """No more of this request will be sent."""
         self._writing = None
-        if self._turns:
+        if self._turns.waiting:
             self._turns.wake(_WRITING)
         if exchange.upload is not STOPPED:
             exchange.upload = SENT
@@ -376,12 +381,13 @@ class ClientConnection(DueResponses):
             self.silent = True
         self._awaiting.append(exchange)
 
-    def _transmit(self, exchange: Http1ClientExchange, buffers: list[BytesLike]) -> None:
+    def _transmit(self, exchange: Http1ClientExchange, buffers: bytes | list[BytesLike]) -> None:
         """Send a part of the request that is being written. The upload is STOPPED if the rest is pointless."""
         if self._held:
             if not self._may_send_held():
                 raise self._refused()
-            buffers = [*self._take_held(), *buffers]
+            held = self._take_held()
+            buffers = [*held, buffers] if isinstance(buffers, bytes) else [*held, *buffers]
         if exchange.upload is UNSENT:
             self._enlist(exchange)
             self._uncollected.append(exchange)
@@ -396,7 +402,7 @@ class ClientConnection(DueResponses):
             exchange.upload = STOPPED
 
     def _send_out(
-        self, buffers: Sequence[BytesLike], stall: float | None, exchange: Http1ClientExchange | None = None
+        self, buffers: bytes | Sequence[BytesLike], stall: float | None, exchange: Http1ClientExchange | None = None
     ) -> bool:
         """Send, while receiving if need be. False if that ended early, for a reason that is written down."""
         self._sender = getcurrent()
@@ -420,7 +426,7 @@ class ClientConnection(DueResponses):
             if alarm is not None:
                 alarm.clear()
             self._sender = None
-            if self._turns:
+            if self._turns.waiting:
                 self._turns.wake_all()
 
     def _watch_total(self, deadline: float) -> Alarm:
@@ -497,6 +503,8 @@ class ClientConnection(DueResponses):
 
     def _see_whether_idle(self) -> None:
         """Nothing is due, so nothing may have come: it could be taken for the response to what is sent next."""
+        if self._channel.is_quiet():
+            return
         try:
             received = self._channel.try_receive()
         except TransportError as exc:

@@ -47,6 +47,7 @@ from gruvihttp.exchanges.turns import Turns, is_alive
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import moment_after
+from gruvihttp.net.sockets import BytesLike
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import END_OF_MESSAGE, Data, EndOfMessage, InformationalResponse, Response
 from gruvihttp.sansio.framing import UNTIL_CLOSE, persists
@@ -81,6 +82,7 @@ class DueResponses:
         self._on_informational = on_informational
         self._reader = ResponseReader(limits)
         self._unsent: list[Http1ClientExchange] = []  # complete requests that have not left yet
+        self._held: list[BytesLike] = []  # and their bytes
         self._awaiting: deque[Http1ClientExchange] = deque()
         self._uncollected: deque[Http1ClientExchange] = deque()
         self._collected: Http1ClientExchange | None = None
@@ -112,16 +114,18 @@ class DueResponses:
     def _await_response(self, exchange: Http1ClientExchange, deadline: float | None) -> None:
         """Wait for the head of the final response."""
         awaiting = self._awaiting
+        buffer = self._reader.buffer
         try:
             while exchange.response is None:
                 if exchange.failure is not None:
                     raise fresh(exchange.failure)
                 if awaiting and awaiting[0] is not exchange:
                     self._go_ahead(exchange, deadline)
-                elif not self._step():
+                elif (buffer.start == len(buffer.data) and not buffer.ended) or not self._step():
                     self._receive(exchange, deadline)
         finally:
-            self._pass_on()
+            if self._turns.waiting:
+                self._pass_on()
 
     def pull(self, exchange: Http1ClientExchange) -> None:
         """Have the next piece of content handed to its reader."""
@@ -174,12 +178,15 @@ class DueResponses:
         if self._receiving:
             self._wait_for_others(exchange, deadline)
             return
-        self._begin_flush()
+        if self._held:
+            self._begin_flush()
         if not self._awaiting:  # that has failed, or another greenlet has to finish its sending first
             if self._unsent:
                 self._wait_for_others(exchange, deadline)
             return
-        deadline, phase = self._least(exchange, deadline)
+        phase = "read"
+        if exchange.deadline is not None:
+            deadline, phase = self._least(exchange, deadline)
         self._receiving = True
         try:
             received = self._backlog.take() if self._backlog else self._channel.receive(deadline, phase)

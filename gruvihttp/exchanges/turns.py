@@ -39,13 +39,13 @@ class _Waiting:
 class Turns:
     """Those who wait. False while nobody does, so that asking costs little."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("waiting",)
 
     def __init__(self) -> None:
-        self._waiting: list[_Waiting] = []
+        self.waiting: list[_Waiting] = []  # not to be changed by others, who ask it whether anybody waits
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     def wait(self, subject: object, deadline: float | None, phase: str, on: Iterable[GreenletRef] = ()) -> None:
         """Wait until woken, or until one of the greenlets `on` has ended. May return for nothing.
@@ -57,7 +57,7 @@ class Turns:
             raise Timeout(f"timed out: {phase}", phase=phase)
         waiting = _Waiting(subject)
         watched, unwatched = _watch(on, waiting.event.set)
-        self._waiting.append(waiting)
+        self.waiting.append(waiting)
         try:
             left = timeout_left(deadline)
             if unwatched:
@@ -65,14 +65,14 @@ class Turns:
             if not waiting.event.wait(left) and not unwatched:
                 raise Timeout(f"timed out: {phase}", phase=phase)
         finally:
-            self._waiting.remove(waiting)
+            self.waiting.remove(waiting)
             for one, wake in watched:
                 one.unlink(wake)
 
     def wake(self, subject: object) -> bool:
         """Wake those who wait on behalf of `subject`. Were there any?"""
         found = False
-        for waiting in self._waiting:
+        for waiting in self.waiting:
             if waiting.subject is subject:
                 waiting.event.set()
                 found = True
@@ -80,12 +80,12 @@ class Turns:
 
     def wake_all(self) -> None:
         """Wake everybody."""
-        for waiting in self._waiting:
+        for waiting in self.waiting:
             waiting.event.set()
 
     def subjects(self) -> list[object]:
         """On whose behalf somebody waits."""
-        return [waiting.subject for waiting in self._waiting]
+        return [waiting.subject for waiting in self.waiting]
 
 
 def is_alive(reference: GreenletRef | None) -> bool:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from _socket import MSG_PEEK
 from collections.abc import Callable
+from select import POLLIN
 from time import monotonic
 from typing import NoReturn, Protocol
 
 from gevent import get_hub
+from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
 from gruvihttp.errors import Timeout, TransportError
@@ -26,6 +28,8 @@ from gruvihttp.net.tlslayer import TlsLayer
 __all__ = ["READ_BYTES", "Receiving", "Watcher", "closed_error"]
 
 READ_BYTES = 65536  # per read; a kernel's receive buffer seldom holds more for one connection
+
+_poll = get_original("select", "poll")  # the system's, also in a patched program: it is asked, and never waits
 
 READABLE, WRITABLE = 1, 2  # gevent's names for what an io watcher looks at
 
@@ -54,6 +58,7 @@ class Receiving:
         "_hub",
         "_parked",
         "_phase",
+        "_poll",
         "_reader",
         "_recv",
         "_send",
@@ -76,6 +81,7 @@ class Receiving:
         self._reader: greenlet | None = None
         self._alarm: Alarm | None = None
         self._phase = "read"
+        self._poll: Callable[[int], object] | None = None
         self._tls: TlsLayer | None = None
         # As far as we know there is nothing to read. None: nobody has read since a sender's `on_input` was called.
         self._empty: bool | None = False
@@ -99,6 +105,16 @@ class Receiving:
             self._empty = False
             self.eof = True
         return received
+
+    def is_quiet(self) -> bool:
+        """Is there surely nothing to be received, not even the end? Never waits; cheaper than `try_receive`."""
+        if self.closed or self.broken or self._tls is not None:
+            return False
+        if self._poll is None:
+            poller = _poll()
+            poller.register(self._sock.fileno(), POLLIN)
+            self._poll = poller.poll
+        return not self._poll(0)
 
     def receive(self, deadline: float | None = None, phase: str = "read", size: int = READ_BYTES) -> bytes:
         """Wait until something has arrived and return it, at most `size` bytes; ``b""`` at the end of the stream.

@@ -22,7 +22,7 @@ from gruvihttp.net.deadline import Alarm, moment_after
 from gruvihttp.net.receiving import WRITABLE, Receiving, Watcher, closed_error
 from gruvihttp.net.sockets import BytesLike, RawSocket
 
-__all__ = ["Sending"]
+__all__ = ["JOIN_BYTES", "Sending"]
 
 JOIN_BYTES = 65536  # buffers that are smaller together are copied into one; larger ones are gathered by the system
 SENDFILE_BYTES = 1 << 20  # for one system call, which may wait for the disk
