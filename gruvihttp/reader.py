@@ -240,7 +240,7 @@ class StreamReader(io.BufferedIOBase):
         if not size:
             return b""
         chunks, first, offset = self._chunks, self._first, self._offset
-        if not offset and len(chunks) == 1 and len(chunks[0]) == size:  # all of it, as most content of one piece is read
+        if not offset and len(chunks) == 1 and len(chunks[0]) == size:  # all of it: most content is read so
             self._searched = None
             self._resize(0)
             return chunks.pop()
