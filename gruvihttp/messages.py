@@ -195,6 +195,15 @@ class HttpRequest:
             upload.abandon(f"{type(exc).__name__} struck in the middle of a request")
             raise
 
+    def send_composed(self, composed: ComposedRequest, timeouts: Timeouts | None = None) -> None:
+        """Send a request with complete content, which `compose` of a protocol like this one has made before."""
+        if self._composed is not None:
+            raise RuntimeError("this request was started already")
+        method, target, content, outline = composed
+        assert content is not None
+        self._composed = composed
+        self._protocol.connection.send(method, target, outline.version, outline.fields, content, self, timeouts)
+
     def _compose(
         self, method: str, url: str, headers: Any, body: Any, expect: bool, upgrade: str | None = None
     ) -> ComposedRequest:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from http.cookiejar import CookieJar
 from time import monotonic
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+from gruvihttp.compose import ComposedRequest
 from gruvihttp.connecting import AddressOf, Connector, OriginConnection
 from gruvihttp.cookies import cookies_for, keep_cookies
 from gruvihttp.decoding import MAX_RATIO, Decoder, accepted_codings, codings_of
@@ -56,7 +57,8 @@ _MOST_USUAL_CALLS = 1024
 DEFAULT_SECONDS = 60.0  # for a wait: longer than most servers and proxies give a request themselves
 
 
-class _Call(NamedTuple):
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Call:
     """One request as it is to be made, the same for each attempt.
 
     It is sent to `origin`, asking for `target`; that is the destination's own unless a proxy stands between. `deadline`
@@ -68,13 +70,15 @@ class _Call(NamedTuple):
     origin: Origin
     target: str
     headers: Fields
-    body: Any
-    rewind: Callable[[], object] | None  # None: the body can be sent once
+    body: Any = ""
+    rewind: Callable[[], object] | None = None  # None: the body can be sent once
     timeouts: Timeouts
-    deadline: float | None
+    deadline: float | None = None
     jar: CookieJar | None
-    expect: float
-    decode: bool
+    expect: float = False
+    decode: bool = True
+    composed: ComposedRequest | None = None  # what was sent before, if it may be sent like that again
+    is_usual: bool = False  # it says nothing but where to, and is remembered
 
 
 class HttpPool:
@@ -266,13 +270,10 @@ class HttpPool:
                 destination,
                 method=method,
                 headers=self._completed([], True, None, destination.credentials),
-                body="",
-                rewind=None,
                 timeouts=timeouts,
                 deadline=None if timeouts.total is None else monotonic() + timeouts.total,
                 jar=self._jar,
-                expect=False,
-                decode=True,
+                is_usual=True,
             )
             if len(self._usual_calls) == _MOST_USUAL_CALLS:
                 self._usual_calls.clear()
@@ -339,10 +340,17 @@ class HttpPool:
 
     def _send(self, connection: OriginConnection, call: _Call, timeouts: Timeouts) -> ClientExchange:
         headers = call.headers
-        if call.jar is not None and (cookie := cookies_for(call.jar, call.destination)) is not None:
-            headers = headers if _has(headers, "cookie") else [*headers, ("Cookie", cookie)]
-        request = HttpRequest(connection.transport, connection.protocol)
-        request.send(call.method, call.target, headers, call.body, timeouts=timeouts, expect=call.expect)
+        cookie = None if call.jar is None else cookies_for(call.jar, call.destination)
+        if cookie is not None and not _has(headers, "cookie"):
+            headers = [*headers, ("Cookie", cookie)]
+        protocol = connection.protocol
+        request = HttpRequest(connection.transport, protocol)
+        if call.is_usual and cookie is None:  # all connections to an origin compose alike
+            if call.composed is None:
+                call.composed = protocol.compose(call.method, call.target, headers, "")
+            request.send_composed(call.composed, timeouts)
+        else:
+            request.send(call.method, call.target, headers, call.body, timeouts=timeouts, expect=call.expect)
         return connection.driver.collect(-1, request)
 
     def _received(self, exchange: ClientExchange, slot: Slot, call: _Call, started: float) -> PoolResponse:
@@ -378,7 +386,7 @@ class HttpPool:
         if call.jar is None:  # what a server sets on the way it wants to see at the end
             jar = CookieJar()
             keep_cookies(jar, call.destination, response.set_cookies)
-            call = call._replace(jar=jar)
+            call = replace(call, jar=jar)
         try:
             while response.status in REDIRECTS and (location := response.get_header("Location")) is not None:
                 if len(history) == MOST_REDIRECTS:
@@ -403,11 +411,18 @@ class HttpPool:
         same_origin = step.destination.origin == call.destination.origin
         headers = fields_kept(call.headers, same_origin=same_origin, keeps_content=step.keeps_content)
         origin, target = self._connector.route(step.destination.origin, step.destination.target)
-        call = call._replace(
-            method=step.method, destination=step.destination, origin=origin, target=target, headers=headers
+        call = replace(
+            call,
+            method=step.method,
+            destination=step.destination,
+            origin=origin,
+            target=target,
+            headers=headers,
+            composed=None,
+            is_usual=False,
         )
         if not step.keeps_content:
-            return call._replace(body="", rewind=None, expect=False)
+            return replace(call, body="", rewind=None, expect=False)
         if call.body != "":
             if call.rewind is None:
                 raise RedirectError("the server wants the body at another place, and it cannot be sent twice")
