@@ -341,7 +341,6 @@ class Slots:
         if slot.state is IDLE:
             self._remove(slot)
 
-
     def forget_idle(self) -> None:
         """This process is the child of a fork: the idle connections are its parent's. Do not touch them."""
         for slot in list(self._idle):

@@ -34,7 +34,8 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "origins", "redirects", "cookies", "decoding", "forms", "replay", "saving",
     ),
     4: (
-        "client", "proxy", "slots", "connecting", "lease", "pooledresponse", "pool", "calls", "server", "prefork",
+        "client", "proxy", "slots", "connecting", "lease", "pooledresponse", "poolcall", "courier", "pool", "calls",
+        "server", "prefork",
     ),
     5: ("__init__", "http", "cli", "__main__", "commands/", "compat/", "testing"),
 }  # fmt: skip
