@@ -1,4 +1,4 @@
-"""How much and how long: `Limits` counts bytes and things, `Timeouts` counts seconds.
+"""How much and how long: `Limits` and `H2Limits` count bytes and things, `Timeouts` counts seconds.
 
 Each number is declared once, here, with its meaning and its origin. The command line's options and the reference
 documentation are made from these declarations. Where they are enforced is not known here.
@@ -10,11 +10,15 @@ from dataclasses import Field, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-__all__ = ["Limits", "Timeouts"]
+__all__ = ["H2Limits", "Limits", "Timeouts"]
+
+_HIGHEST = (1 << 31) - 1  # window, or number of streams, in HTTP/2
 
 
-def _number(default: Any, meaning: str) -> Any:  # Any: dataclasses types field() as its default
-    return field(default=default, metadata={"help": meaning})
+def _number(
+    default: Any, meaning: str, *, least: int | None = None, most: int | None = None
+) -> Any:  # Any: dataclasses types field() as its default
+    return field(default=default, metadata={"help": meaning, "least": least, "most": most})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,47 @@ class Limits:
     def small_head_bytes(self) -> int:
         """A head of no more than that exceeds neither of the limits in bytes."""
         return min(self.request_line_bytes, self.fields_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class H2Limits:
+    """Bounds of HTTP/2 besides `Limits`, which hold for it as well. All count bytes or things.
+
+    A client is told the first six (RFC 9113 §6.5.2), and ``Limits.fields_bytes`` as the largest list of fields.
+
+    Frames that cost something and bring nobody forward are paid with tokens, and so are streams that are reset. Each
+    connection has `tokens` at most; they come back with time, with requests that are answered and with content that
+    is sent. A peer without tokens is told to calm down (GOAWAY, ENHANCE_YOUR_CALM).
+
+    Raises ValueError for anything but a positive whole number, and for what RFC 9113 does not allow.
+    """
+
+    concurrent_streams: int = _number(100, "most requests of a connection at a time (REFUSED_STREAM)", most=_HIGHEST)
+    window_bytes: int = _number(65536, "content of a stream that may come before any is read", most=_HIGHEST)
+    # 64 KiB alone would be 1.3 MB/s with a round trip of 50 ms
+    widest_window_bytes: int = _number(
+        1 << 20, "the same of a stream that is read as fast as content comes", most=_HIGHEST
+    )
+    connection_window_bytes: int = _number(
+        1 << 20, "content that may be under way on all streams together", least=65535, most=_HIGHEST
+    )
+    header_table_bytes: int = _number(4096, "largest table of fields that a client may refer to", most=(1 << 28) - 1)
+    # larger ones make everything slower: 64 KiB are read at once, and four frames of 16 KiB fit in
+    frame_bytes: int = _number(16384, "largest frame", least=16384, most=(1 << 24) - 1)
+    field_bytes: int = _number(16384, "longest name or value of a field (431)")
+    block_bytes: int = _number(65536, "largest header section as it is sent, compressed")
+    continuation_count: int = _number(8, "most CONTINUATION frames of a section")
+    control_bytes: int = _number(262144, "most answers to control frames that a peer leaves unread, in bytes")
+    control_count: int = _number(4096, "the same, in frames")
+    tokens: int = _number(1000, "frames of no use that are borne at once")
+    tokens_per_second: int = _number(100, "the same in each second from then on")
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check(item, getattr(self, item.name), whole=True)
+            _check_range(item, getattr(self, item.name))
+        if self.window_bytes > self.widest_window_bytes:
+            raise ValueError("window_bytes must be widest_window_bytes at most")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,3 +141,9 @@ def _check(item: Field[Any], value: object, *, whole: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, accepted) or value < (1 if whole else 0):
         wanted = "a positive whole number" if whole else "a number of seconds, 0 or more"
         raise ValueError(f"{item.name} must be {wanted}, not {value!r}")
+
+
+def _check_range(item: Field[Any], value: int) -> None:
+    least, most = item.metadata["least"], item.metadata["most"]
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise ValueError(f"{item.name} must be {1 if least is None else least} to {most}, not {value}")

@@ -143,11 +143,12 @@ class HttpProtocol(MessageProtocol):
     def _serve(self, transport: Transport, handler: Handler) -> None:
         """Serve the version that TLS has agreed on, or that the first bytes show."""
         config = self._config or self._own_config()
-        if transport.get_extra_info("alpn") == "h2":
+        speaks_http2 = config.h2_limits is not None
+        if speaks_http2 and transport.get_extra_info("alpn") == "h2":
             self._serve_http2(transport, handler, config, b"")
             return
         self._server = server = ServerConnection(transport, handler, config, self)
-        if transport.get_extra_info("ssl") is None:  # RFC 9113 §3.2: with TLS, h2 must have been agreed on
+        if speaks_http2 and transport.get_extra_info("ssl") is None:  # RFC 9113 §3.2: TLS must have agreed on h2
             server.on_preface = partial(self._serve_http2, transport, handler, config)
         server.start()
 

@@ -13,7 +13,7 @@ from gruvihttp.accesslog import Log, Recorder, as_log
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.forwarded import DEFAULT_FIELDS, TrustedProxies
 from gruvihttp.hijack import WebSocketCompat
-from gruvihttp.limits import Limits, Timeouts
+from gruvihttp.limits import H2Limits, Limits, Timeouts
 from gruvihttp.metrics import Stats, by_class, metrics_application
 from gruvihttp.net.endpoints import Server
 from gruvihttp.net.sockets import Address
@@ -29,7 +29,7 @@ Handler = Callable[[Any], None]  # Any: the exchange of any HTTP version
 
 
 class HttpServer(Server):
-    """Serves a WSGI application (PEP 3333) over HTTP/1.1 and HTTP/1.0.
+    """Serves a WSGI application (PEP 3333) over HTTP/1.1, HTTP/1.0 and HTTP/2.
 
     `server_name` is what the application sees as SERVER_NAME; by default the host that was given to `listen`, and for
     a wildcard address the address that the client connected to. `timeout`, in seconds, is the most that any phase of a
@@ -37,6 +37,9 @@ class HttpServer(Server):
 
     Proxies among `trusted_proxies` (addresses, networks, ``"unix"``) are believed what they say about their clients in
     `proxy_fields`, which are to be all that they set. `strip_untrusted` removes from environ what such fields say
+    HTTP/2 is spoken with clients that begin with it, and over TLS if ALPN has chosen it; `h2_limits` are its own
+    bounds. With `http2` False it is not; then the TLS context must not offer ``h2``.
+
     otherwise. By default nobody is believed and nothing is removed.
 
     `access_log` is called with an `AccessRecord` for each request; a text is the format of an `AccessLog` on stderr.
@@ -65,6 +68,8 @@ class HttpServer(Server):
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
         debug: bool = False,
+        h2_limits: H2Limits | None = None,
+        http2: bool = True,
         trusted_proxies: Iterable[str] | None = None,
         proxy_fields: Iterable[str] = DEFAULT_FIELDS,
         strip_untrusted: bool = True,
@@ -79,6 +84,7 @@ class HttpServer(Server):
             limits=limits or Limits(),
             timeouts=timeouts or Timeouts.flat(timeout),
             on_refusal=None if self._recorder is None else self._recorder.refused,
+            h2_limits=(h2_limits or H2Limits()) if http2 else None,
         )
         self._proxies: TrustedProxies | None = None
         if trusted_proxies is not None:

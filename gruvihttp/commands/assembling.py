@@ -34,6 +34,8 @@ def assemble(application: Application, settings: Settings) -> HttpServer:
         lambda: HttpServer(
             application,
             limits=settings.limits,
+            h2_limits=settings.h2_limits,
+            http2=settings.h2_limits is not None,
             timeouts=settings.timeouts,
             debug=settings.debug,
             trusted_proxies=proxies,

@@ -9,10 +9,10 @@ from gruvihttp.commands.mistakes import UsageMistake
 __all__ = ["load_certificate"]
 
 
-def load_certificate(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+def load_certificate(certificate: str | None, key: str | None, *, http2: bool = True) -> ssl.SSLContext | None:
     """A context for a server with the certificate chain and the key of these files (PEM); None without certificate.
 
-    It offers HTTP/2.
+    It offers HTTP/2, or does not.
 
     Raises UsageMistake when they do not go together or cannot be used.
     """
@@ -31,5 +31,5 @@ def load_certificate(certificate: str | None, key: str | None) -> ssl.SSLContext
         raise UsageMistake(f"{what}: {exc.reason or 'no certificate with its key is there'}", advice) from exc
     except OSError as exc:
         raise UsageMistake(f"{what}: {exc.strerror}", "give files that this user can read") from exc
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
     return context

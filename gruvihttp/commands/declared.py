@@ -9,21 +9,25 @@ from typing import Any
 
 import click
 
-from gruvihttp.limits import Limits, Timeouts
+from gruvihttp.limits import H2Limits, Limits, Timeouts
 
 __all__ = [
     "SectionedCommand",
     "count",
     "count_or_none",
     "declared_options",
+    "http2_option",
     "seconds",
     "seconds_or_none",
+    "take_h2_limits",
     "take_limits",
     "take_timeouts",
 ]
 
 # phases of a client's connection
 _CLIENT_ONLY = frozenset(("connect", "read", "total"))
+
+_HTTP2 = "HTTP/2, with its defaults"
 
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)")
 _SECONDS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600}
@@ -108,7 +112,17 @@ def declared_options() -> list[click.Option]:
         DeclaredOption("limit", item, count_or_none if _may_be_none(item) else count, bounds)
         for item in fields(Limits)
     ]
+    options += [DeclaredOption("http2", item, count, _HTTP2) for item in fields(H2Limits)]
     return options
+
+
+class _Http2Option(click.Option):
+    section = _HTTP2
+
+
+def http2_option() -> click.Option:
+    """Whether HTTP/2 is spoken at all."""
+    return _Http2Option(["--http2/--no-http2"], default=True, help="speak HTTP/2 with clients that can, or do not")
 
 
 def take_timeouts(values: dict[str, Any]) -> Timeouts:
@@ -119,6 +133,11 @@ def take_timeouts(values: dict[str, Any]) -> Timeouts:
 def take_limits(values: dict[str, Any]) -> Limits:
     """Take the values of the options for limits out of `values`."""
     return Limits(**_take("limit_", values))
+
+
+def take_h2_limits(values: dict[str, Any]) -> H2Limits:
+    """Take the values of the options for HTTP/2 out of `values`. Raises ValueError for what HTTP/2 does not allow."""
+    return H2Limits(**_take("http2_", values))
 
 
 def _take(prefix: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,19 @@ import click
 
 from gruvihttp.commands.addresses import parse_bind
 from gruvihttp.commands.crew import crew_options, take_crew
-from gruvihttp.commands.declared import SectionedCommand, declared_options, take_limits, take_timeouts
+from gruvihttp.commands.declared import (
+    SectionedCommand,
+    declared_options,
+    http2_option,
+    seconds,
+    take_h2_limits,
+    take_limits,
+    take_timeouts,
+)
+from gruvihttp.commands.mistakes import UsageMistake
 from gruvihttp.commands.operating import operating_options, take_operating
 from gruvihttp.commands.settings import Settings
+from gruvihttp.limits import H2Limits
 
 __all__ = ["command"]
 
@@ -25,6 +35,7 @@ def _serve(
     tls_key: str | None,
     patch: bool,
     check: bool,
+    http2: bool,
     debug: bool,
     full_traceback: bool,
     **others: Any,
@@ -44,6 +55,7 @@ def _serve(
         tls_key=tls_key,
         limits=take_limits(others),
         timeouts=take_timeouts(others),
+        h2_limits=_h2_limits(others, wanted=http2),
         debug=debug,
         full_traceback=full_traceback,
         operating=take_operating(others),
@@ -56,6 +68,14 @@ def _serve(
 
 command = SectionedCommand(
     "serve",
+def _h2_limits(others: dict[str, Any], *, wanted: bool) -> H2Limits | None:
+    try:
+        limits = take_h2_limits(others)
+    except ValueError as exc:
+        raise UsageMistake(f"HTTP/2: {exc}", "gruvihttp serve --help says what it takes") from exc
+    return limits if wanted else None
+
+
     callback=_serve,
     help=_serve.__doc__,
     short_help="Serve a WSGI application.",
@@ -79,6 +99,14 @@ command = SectionedCommand(
         click.Option(["--patch/--no-patch"], default=True, help="monkey-patch the standard library, or not"),
         *crew_options(),
         *operating_options(),
+        http2_option(),
+        click.Option(
+            ["--drain-delay"],
+            type=seconds,
+            default=0.0,
+            metavar="SECONDS",
+            help="on SIGTERM, serve on for so long while --ready-path answers 503",
+        ),
         *declared_options(),
     ],
 )

@@ -16,6 +16,7 @@ from gruvihttp.commands.stopping import StopSignals
 from gruvihttp.commands.working import Membership, supervise
 from gruvihttp.echo import application as echo
 from gruvihttp.server import HttpServer
+from gruvihttp.prefork import announcement
 
 __all__ = ["check", "serve"]
 
@@ -28,7 +29,7 @@ ECHO = "its echo application"
 def check(settings: Settings) -> int:
     """Load all that `serve` would load; 0 is returned."""
     check_together(settings)
-    context = load_certificate(settings.tls_cert, settings.tls_key)
+    context = _context(settings)
     loaded = _load(settings)
     assemble(loaded.application, settings)
     senders_of_headers(settings.operating)
@@ -40,7 +41,7 @@ def check(settings: Settings) -> int:
 def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; the exit code is returned."""
     check_together(settings)
-    context = load_certificate(settings.tls_cert, settings.tls_key)
+    context = _context(settings)
     member = Membership.of_environment()
     if member is None and settings.crew is not None:
         return supervise(settings, settings.crew, settings.application or ECHO, tls=context is not None)
@@ -79,6 +80,10 @@ def _work(member: Membership, loaded: Loaded, settings: Settings, context: ssl.S
 
 
 def _load(settings: Settings) -> Loaded:
+def _context(settings: Settings) -> ssl.SSLContext | None:
+    return load_certificate(settings.tls_cert, settings.tls_key, http2=settings.h2_limits is not None)
+
+
     if settings.application is None:
         return Loaded(ECHO, echo)
     return load_application(settings.application, full_traceback=settings.full_traceback)

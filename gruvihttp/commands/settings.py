@@ -7,19 +7,23 @@ from typing import NamedTuple
 from gruvihttp.commands.addresses import Bind
 from gruvihttp.commands.crew import Crew
 from gruvihttp.commands.operating import Operating
-from gruvihttp.limits import Limits, Timeouts
+from gruvihttp.limits import H2Limits, Limits, Timeouts
 
 __all__ = ["Settings"]
 
 
 class Settings(NamedTuple):
-    """The arguments and options of one call. `application` is None for the built-in one."""
+    """The arguments and options of one call. `application` is None for the built-in one.
+
+    Without `h2_limits`, HTTP/2 is not spoken.
+    """
 
     application: str | None
     binds: tuple[Bind, ...]
     tls_cert: str | None
     tls_key: str | None
     limits: Limits
+    h2_limits: H2Limits | None
     timeouts: Timeouts
     debug: bool
     full_traceback: bool

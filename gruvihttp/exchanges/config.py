@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.workers import Workers
-from gruvihttp.limits import Limits, Timeouts
+from gruvihttp.limits import H2Limits, Limits, Timeouts
+from gruvihttp.sansio.h2settings import Settings
 
 __all__ = ["ServerConfig"]
 
@@ -22,7 +24,13 @@ class ServerConfig:
     """
 
     limits: Limits = field(default_factory=Limits)
+    h2_limits: H2Limits | None = field(default_factory=H2Limits)  # None: HTTP/2 is not spoken
     timeouts: Timeouts = field(default_factory=Timeouts)
     workers: Workers | None = None  # None: those of the hub
     tally: Tally = field(default_factory=Tally)
     on_refusal: Callable[[Any, int | None], object] | None = None  # Any: the connection of any HTTP version
+
+    @cached_property
+    def h2_settings(self) -> Settings:
+        """What clients are told of `h2_limits`."""
+        return Settings.within(self.h2_limits or H2Limits())

@@ -89,7 +89,7 @@ class Http2ServerConnection:
         self.owner = owner
         self.notes: Any = None
         self.requests = 0
-        self.engine = H2Engine(SERVER, limits=config.limits)
+        self.engine = H2Engine(SERVER, config.h2_settings, config.limits, config.h2_limits)
         self.content_timeout = config.timeouts.content
         self.refusal: tuple[Request | None, bytes] = (None, b"")  # what is known of the latest one
         self._handler = handler

@@ -7,10 +7,9 @@ dry, whatever its frames are, and a flood of any kind does. What happens then, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Allowance", "H2Limits"]
+__all__ = ["Allowance"]
 
 PING: Final = 1
 SETTINGS: Final = 2
@@ -27,22 +26,6 @@ FAULT: Final = 5
 REFUSED: Final = 2
 
 FINISHED: Final = 5  # given back for each request that came to its end
-
-
-@dataclass(frozen=True, kw_only=True)
-class H2Limits:
-    """Bounds on what a peer may make us hold or do by means of HTTP/2. All count bytes or things.
-
-    `tokens` and `tokens_per_second` are those of the bucket.
-    """
-
-    field_bytes: int = 16384  # a name or a value
-    block_bytes: int = 65536  # a section as it is sent, in HEADERS and CONTINUATION together
-    continuation_count: int = 8
-    control_bytes: int = 262144  # frames that wait because the peer does not read
-    control_count: int = 4096
-    tokens: int = 1000
-    tokens_per_second: int = 100
 
 
 class Allowance:

@@ -13,9 +13,9 @@ own window is credited when the application has consumed the content, which is n
 from __future__ import annotations
 
 from gruvihttp.errors import ContentTooLarge
+from gruvihttp.limits import H2Limits
 from gruvihttp.sansio import allowance as costs
 from gruvihttp.sansio import frames
-from gruvihttp.sansio.allowance import H2Limits
 from gruvihttp.sansio.events import END_OF_MESSAGE, Data
 from gruvihttp.sansio.frames import (
     ACK,

@@ -8,9 +8,8 @@ known here.
 from __future__ import annotations
 
 from gruvihttp.errors import FieldsTooLarge
-from gruvihttp.limits import Limits
+from gruvihttp.limits import H2Limits, Limits
 from gruvihttp.sansio import allowance as costs
-from gruvihttp.sansio.allowance import H2Limits
 from gruvihttp.sansio.events import END_OF_MESSAGE, EndOfMessage, Response
 from gruvihttp.sansio.frames import HIGHEST_ID
 from gruvihttp.sansio.framing import has_no_content

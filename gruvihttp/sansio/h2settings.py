@@ -5,9 +5,10 @@ When a value comes into force, and what it does to streams, is not known here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
+from gruvihttp.limits import H2Limits
 from gruvihttp.sansio.frames import HIGHEST_ID, SETTING
 from gruvihttp.sansio.h2errors import ConnectionFault, ErrorCode
 from gruvihttp.sansio.hpack import DEFAULT_TABLE_BYTES
@@ -41,14 +42,19 @@ class Settings:
     up. `connection_window_bytes` bounds what is under way on all streams together. Raises ValueError.
     """
 
-    header_table_bytes: int = DEFAULT_TABLE_BYTES
-    concurrent_streams: int = 100
-    window_bytes: int = 65536
-    widest_window_bytes: int = 1 << 20
-    connection_window_bytes: int = 1 << 20
-    # Larger frames make everything slower: 64 KiB are read at once, and four frames of 16 KiB fit in
-    frame_bytes: int = DEFAULT_FRAME_BYTES
+    header_table_bytes: int = H2Limits.header_table_bytes
+    concurrent_streams: int = H2Limits.concurrent_streams
+    window_bytes: int = H2Limits.window_bytes
+    widest_window_bytes: int = H2Limits.widest_window_bytes
+    connection_window_bytes: int = H2Limits.connection_window_bytes
+    frame_bytes: int = H2Limits.frame_bytes
     connect_protocol: bool = False
+
+    @classmethod
+    def within(cls, limits: H2Limits, *, connect_protocol: bool = False) -> Settings:
+        """A server's, with what these limits say."""
+        numbers = {item.name: getattr(limits, item.name) for item in fields(cls) if item.name != "connect_protocol"}
+        return cls(**numbers, connect_protocol=connect_protocol)
 
     def __post_init__(self) -> None:
         if not DEFAULT_FRAME_BYTES <= self.frame_bytes <= _LARGEST_FRAME_BYTES:

@@ -25,9 +25,9 @@ from __future__ import annotations
 from typing import Any
 
 from gruvihttp.errors import LocalProtocolError
-from gruvihttp.limits import Limits
+from gruvihttp.limits import H2Limits, Limits
 from gruvihttp.sansio import frames
-from gruvihttp.sansio.allowance import Allowance, H2Limits
+from gruvihttp.sansio.allowance import Allowance
 from gruvihttp.sansio.events import CONNECTION_CLOSED, Event, InformationalResponse, Request, Response
 from gruvihttp.sansio.frames import HIGHEST_ID, PREFACE
 from gruvihttp.sansio.h2control import ControlFrames

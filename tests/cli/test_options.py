@@ -19,13 +19,14 @@ from gruvihttp.commands.declared import (
     declared_options,
     seconds,
     seconds_or_none,
+    take_h2_limits,
     take_limits,
     take_timeouts,
 )
 from gruvihttp.commands.holder import holder_of
 from gruvihttp.commands.mistakes import UsageMistake
 from gruvihttp.commands.targets import Origin, parse_field, parse_target
-from gruvihttp.limits import Limits, Timeouts
+from gruvihttp.limits import H2Limits, Limits, Timeouts
 
 # addresses
 
@@ -125,21 +126,32 @@ def test_every_number_of_a_server_has_an_option() -> None:
     client_s = {"connect", "read", "total"}
     assert names == {f"limit_{item.name}" for item in fields(Limits)} | {
         f"timeout_{item.name}" for item in fields(Timeouts) if item.name not in client_s
-    }
+    } | {f"http2_{item.name}" for item in fields(H2Limits)}
 
 
 def test_options_that_are_not_given_leave_the_defaults() -> None:
     command = click.Command("serve", callback=lambda **values: values, params=list(declared_options()))
     values = command.main([], standalone_mode=False)
-    assert (take_limits(values), take_timeouts(values), values) == (Limits(), Timeouts(), {})
+    taken = (take_limits(values), take_h2_limits(values), take_timeouts(values))
+    assert (taken, values) == ((Limits(), H2Limits(), Timeouts()), {})
 
 
 def test_options_that_are_given_reach_their_fields() -> None:
     command = click.Command("serve", callback=lambda **values: values, params=list(declared_options()))
     arguments = ["--timeout-idle", "5m", "--timeout-head", "none", "--limit-content-bytes", "10M"]
+    arguments += ["--http2-window-bytes", "128k"]
     values = command.main(arguments, standalone_mode=False)
     assert take_limits(values) == Limits(content_bytes=10 << 20)
+    assert take_h2_limits(values) == H2Limits(window_bytes=131072)
     assert take_timeouts(values) == Timeouts(idle=300.0, head=None)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"frame_bytes": 16383}, {"window_bytes": 1 << 31}, {"window_bytes": 2, "widest_window_bytes": 1}]
+)
+def test_number_that_http2_does_not_allow_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        H2Limits(**wrong)
 
 
 # URLs and fields

@@ -234,6 +234,20 @@ def test_certificate_makes_it_https(serve: Serve, certificate: dict[str, str]) -
         assert json.load(response)["target"] == "/x"
 
 
+@pytest.mark.parametrize(("option", "agreed"), [("--http2", "h2"), ("--no-http2", "http/1.1")])
+def test_http2_is_offered_unless_it_is_turned_off(
+    serve: Serve, certificate: dict[str, str], option: str, agreed: str
+) -> None:
+    served = serve("--tls-cert", certificate["cert"], "--tls-key", certificate["key"], option)
+    context = ssl.create_default_context(cafile=certificate["ca"])
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", served.port), GUARD) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+    ):
+        assert secure.selected_alpn_protocol() == agreed
+
+
 # options
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import hpack
 import pytest
 
+from gruvihttp.limits import H2Limits
 from gruvihttp.sansio import SERVER, Response
 from gruvihttp.sansio import frames as f
-from gruvihttp.sansio.allowance import H2Limits
 from gruvihttp.sansio.http2 import H2Engine
 
 Fields = list[tuple[bytes, bytes]]

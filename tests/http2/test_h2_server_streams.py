@@ -22,7 +22,7 @@ import pytest
 from gevent.event import Event
 
 from gruvihttp.errors import TransportError
-from gruvihttp.limits import Limits, Timeouts
+from gruvihttp.limits import H2Limits, Limits, Timeouts
 from gruvihttp.server import HttpServer
 from gruvihttp.testing import RawPeer
 
@@ -317,6 +317,21 @@ def test_preface_behind_a_request_is_refused(running: Any) -> None:
     peer = RawPeer.connect(running().address)
     peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     assert b"HTTP/1.1 505 " in peer.read_to_end()
+
+
+def test_preface_is_refused_where_http2_is_not_spoken(running: Any) -> None:
+    peer = RawPeer.connect(running(http2=False).address)
+    peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert peer.read_until(b"\r\n").startswith(b"HTTP/1.1 505 ")
+
+
+def test_settings_tell_a_client_the_bounds(running: Any) -> None:
+    bounds = H2Limits(concurrent_streams=7, window_bytes=1000, header_table_bytes=100, frame_bytes=20_000)
+    talk = Talk(running(h2_limits=bounds, limits=Limits(fields_bytes=5000)).address)
+    assert talk.get() == ("200", b"index")
+    told = talk.h2.remote_settings
+    assert (told.max_concurrent_streams, told.initial_window_size, told.max_header_list_size) == (7, 1000, 5000)
+    assert (told.header_table_size, told.max_frame_size) == (100, 20_000)
 
 
 def test_upgrade_to_h2c_is_ignored_and_the_connection_persists(running: Any) -> None:
