@@ -35,11 +35,11 @@ class HttpServer(Server):
     a wildcard address the address that the client connected to. `timeout`, in seconds, is the most that any phase of a
     connection may last; `timeouts` sets each by name instead. `debug` shows an application's traceback to the client.
 
-    Proxies among `trusted_proxies` (addresses, networks, ``"unix"``) are believed what they say about their clients in
-    `proxy_fields`, which are to be all that they set. `strip_untrusted` removes from environ what such fields say
     HTTP/2 is spoken with clients that begin with it, and over TLS if ALPN has chosen it; `h2_limits` are its own
     bounds. With `http2` False it is not; then the TLS context must not offer ``h2``.
 
+    Proxies among `trusted_proxies` (addresses, networks, ``"unix"``) are believed what they say about their clients in
+    `proxy_fields`, which are to be all that they set. `strip_untrusted` removes from environ what such fields say
     otherwise. By default nobody is believed and nothing is removed.
 
     `access_log` is called with an `AccessRecord` for each request; a text is the format of an `AccessLog` on stderr.
@@ -66,10 +66,10 @@ class HttpServer(Server):
         timeout: float | None = None,
         *,
         limits: Limits | None = None,
-        timeouts: Timeouts | None = None,
-        debug: bool = False,
         h2_limits: H2Limits | None = None,
         http2: bool = True,
+        timeouts: Timeouts | None = None,
+        debug: bool = False,
         trusted_proxies: Iterable[str] | None = None,
         proxy_fields: Iterable[str] = DEFAULT_FIELDS,
         strip_untrusted: bool = True,
@@ -82,9 +82,9 @@ class HttpServer(Server):
         self._recorder = None if chosen is None else Recorder(chosen)
         config = ServerConfig(
             limits=limits or Limits(),
+            h2_limits=(h2_limits or H2Limits()) if http2 else None,
             timeouts=timeouts or Timeouts.flat(timeout),
             on_refusal=None if self._recorder is None else self._recorder.refused,
-            h2_limits=(h2_limits or H2Limits()) if http2 else None,
         )
         self._proxies: TrustedProxies | None = None
         if trusted_proxies is not None:

@@ -54,8 +54,8 @@ def _serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         limits=take_limits(others),
-        timeouts=take_timeouts(others),
         h2_limits=_h2_limits(others, wanted=http2),
+        timeouts=take_timeouts(others),
         debug=debug,
         full_traceback=full_traceback,
         operating=take_operating(others),
@@ -66,8 +66,6 @@ def _serve(
     return code
 
 
-command = SectionedCommand(
-    "serve",
 def _h2_limits(others: dict[str, Any], *, wanted: bool) -> H2Limits | None:
     try:
         limits = take_h2_limits(others)
@@ -76,6 +74,8 @@ def _h2_limits(others: dict[str, Any], *, wanted: bool) -> H2Limits | None:
     return limits if wanted else None
 
 
+command = SectionedCommand(
+    "serve",
     callback=_serve,
     help=_serve.__doc__,
     short_help="Serve a WSGI application.",
@@ -97,8 +97,6 @@ def _h2_limits(others: dict[str, Any], *, wanted: bool) -> H2Limits | None:
         click.Option(["--debug"], is_flag=True, help="show tracebacks of the application to clients"),
         click.Option(["--traceback", "full_traceback"], is_flag=True, help="show whole tracebacks of failed imports"),
         click.Option(["--patch/--no-patch"], default=True, help="monkey-patch the standard library, or not"),
-        *crew_options(),
-        *operating_options(),
         http2_option(),
         click.Option(
             ["--drain-delay"],
@@ -107,6 +105,8 @@ def _h2_limits(others: dict[str, Any], *, wanted: bool) -> H2Limits | None:
             metavar="SECONDS",
             help="on SIGTERM, serve on for so long while --ready-path answers 503",
         ),
+        *crew_options(),
+        *operating_options(),
         *declared_options(),
     ],
 )

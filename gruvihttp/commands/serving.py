@@ -15,8 +15,8 @@ from gruvihttp.commands.settings import Settings
 from gruvihttp.commands.stopping import StopSignals
 from gruvihttp.commands.working import Membership, supervise
 from gruvihttp.echo import application as echo
-from gruvihttp.server import HttpServer
 from gruvihttp.prefork import announcement
+from gruvihttp.server import HttpServer
 
 __all__ = ["check", "serve"]
 
@@ -79,11 +79,11 @@ def _work(member: Membership, loaded: Loaded, settings: Settings, context: ssl.S
     return 0
 
 
-def _load(settings: Settings) -> Loaded:
 def _context(settings: Settings) -> ssl.SSLContext | None:
     return load_certificate(settings.tls_cert, settings.tls_key, http2=settings.h2_limits is not None)
 
 
+def _load(settings: Settings) -> Loaded:
     if settings.application is None:
         return Loaded(ECHO, echo)
     return load_application(settings.application, full_traceback=settings.full_traceback)
