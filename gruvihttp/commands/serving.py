@@ -15,7 +15,6 @@ from gruvihttp.commands.settings import Settings
 from gruvihttp.commands.stopping import StopSignals
 from gruvihttp.commands.working import Membership, supervise
 from gruvihttp.echo import application as echo
-from gruvihttp.prefork import announcement
 from gruvihttp.server import HttpServer
 
 __all__ = ["check", "serve"]
