@@ -6,17 +6,24 @@ twice: what is said arrives in one piece, and byte by byte.
 
 from __future__ import annotations
 
+import os
+import shutil
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import gevent
 import pytest
 import trustme
 
-from gruvihttp import HttpClient
+from gruvihttp import HttpClient, TransportError
 from gruvihttp.testing import RawPeer, Script, ScriptedPeer
 
+ROOT = Path(__file__).resolve().parents[2]
 GUARD_SECONDS = 10.0
 
 Say: TypeAlias = Callable[[RawPeer, bytes], None]
@@ -115,3 +122,89 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+# servers that are processes of their own
+
+NGINX = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin")))
+
+CONFIGURATION = """
+daemon off; master_process off; worker_processes 1; pid {directory}/pid; error_log stderr crit;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+    client_max_body_size 1m;
+    server {{
+        listen unix:{directory}/socket;
+        default_type text/plain;
+        root {directory}/files;
+        keepalive_requests 100;
+        location /hello {{ return 200 "Hello, World!\\n"; }}
+        location /empty {{ return 204; }}
+        location /moved {{ return 301 /hello; }}
+        location /upload {{ proxy_pass http://unix:{directory}/socket:/hello; }}
+    }}
+    server {{
+        listen unix:{directory}/patient;
+        default_type text/plain;
+        root {directory}/files;
+        keepalive_requests 100000;
+        location /upload {{
+            proxy_pass http://unix:{directory}/patient:/64-kib; proxy_method GET;
+            proxy_pass_request_body off; proxy_set_header Content-Length "";
+        }}
+    }}
+}}
+"""
+
+
+@contextmanager
+def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(command, text=True, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a Python program in a process of its own, which ends with the test; what it prints can be read."""
+    with ExitStack() as stack:
+
+        def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+            command = [sys.executable, "-c", program, *arguments]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            return stack.enter_context(running(command, stdout=subprocess.PIPE, env=environment))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The Unix socket of an nginx. Beside it ``patient``, which closes nothing and answers uploads with 64 KiB."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed")
+    directory = tmp_path_factory.mktemp("nginx")
+    (directory / "files").mkdir()
+    (directory / "files" / "large").write_bytes(bytes(range(256)) * 8192)
+    (directory / "files" / "64-kib").write_bytes(b"x" * 65536)
+    (directory / "nginx.conf").write_text(CONFIGURATION.format(directory=directory))
+    command = [NGINX, "-p", str(directory), "-e", "stderr", "-c", str(directory / "nginx.conf")]
+    address = str(directory / "socket")
+    with running(command):
+        with gevent.Timeout(10):
+            while not is_listening(address):
+                gevent.sleep(0.01)
+        yield address
+
+
+def is_listening(address: Any) -> bool:
+    try:
+        HttpClient(timeout=10).connect(address)
+    except TransportError:
+        return False
+    return True

@@ -107,6 +107,34 @@ def test_g46_g52_g69_signatures() -> None:
     assert parameters(gruvihttp.HttpRequest.end_request) == [("trailers", None)]
 
 
+def test_s15_functions_that_connect_and_listen_take_what_gruvis_take() -> None:
+    empty = inspect.Parameter.empty
+    connect = [
+        ("protocol_factory", empty), ("address", empty), ("ssl", False), ("server_hostname", None),
+        ("local_address", None), ("family", 0), ("flags", 0), ("timeout", None),
+    ]  # fmt: skip
+    assert parameters(gruvihttp.create_connection)[: len(connect)] == connect
+    listen = [
+        ("protocol_factory", empty), ("address", empty), ("ssl", False), ("family", 0), ("flags", 0), ("backlog", 128),
+    ]  # fmt: skip
+    assert parameters(gruvihttp.create_server) == listen
+    assert parameters(Client.connect)[:2] == [("address", empty), ("ssl", False)]
+    assert parameters(Server.listen)[:4] == [("address", empty), ("ssl", False), ("family", 0), ("flags", 0)]
+
+
+def test_g70_client_and_its_protocol_ask_and_answer_alike(connect: Any) -> None:
+    def script(peer: RawPeer) -> None:
+        for _ in range(4):
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" if peer.read_until() else b"")
+
+    client = connect(script)
+    for asking in (client, client.protocol):
+        for collecting in (client, client.protocol):
+            request = asking.request("GET", "/")
+            assert isinstance(request, gruvihttp.HttpRequest)
+            assert collecting.getresponse().request is request
+
+
 def test_g47_bases_are_gruvis() -> None:
     assert issubclass(HttpProtocol, MessageProtocol)
     assert issubclass(HttpClient, Client)

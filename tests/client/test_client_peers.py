@@ -2,82 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 
-from gruvihttp import HttpClient, HttpServer, TransportError
+from gruvihttp import HttpClient, HttpServer
 
 ROOT = Path(__file__).resolve().parents[2]
-NGINX = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin")))
-
-CONFIGURATION = """
-daemon off; master_process off; worker_processes 1; pid {directory}/pid; error_log stderr crit;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-    client_max_body_size 1m;
-    server {{
-        listen unix:{directory}/socket;
-        default_type text/plain;
-        root {directory}/files;
-        keepalive_requests 100;
-        location /hello {{ return 200 "Hello, World!\\n"; }}
-        location /empty {{ return 204; }}
-        location /moved {{ return 301 /hello; }}
-        location /upload {{ proxy_pass http://unix:{directory}/socket:/hello; }}
-    }}
-}}
-"""
-
-
-@contextmanager
-def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(command, text=True, **options)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture(scope="module")
-def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The Unix socket of an nginx."""
-    if NGINX is None:
-        pytest.skip("nginx is not installed")
-    directory = tmp_path_factory.mktemp("nginx")
-    (directory / "files").mkdir()
-    (directory / "files" / "large").write_bytes(bytes(range(256)) * 8192)
-    (directory / "nginx.conf").write_text(CONFIGURATION.format(directory=directory))
-    command = [NGINX, "-p", str(directory), "-e", "stderr", "-c", str(directory / "nginx.conf")]
-    address = str(directory / "socket")
-    with running(command):
-        with gevent.Timeout(10):
-            while not is_listening(address):
-                gevent.sleep(0.01)
-        yield address
-
-
-def is_listening(address: Any) -> bool:
-    try:
-        HttpClient(timeout=10).connect(address)
-    except TransportError:
-        return False
-    return True
-
-
 def test_nginx_answers_in_order(nginx: str) -> None:
     with HttpClient(timeout=10) as client:
         client.connect(nginx)
@@ -170,22 +106,20 @@ server.serve_forever()
 
 
 @pytest.mark.parametrize("protocol", ["HTTP/1.0", "HTTP/1.1"])
-def test_http_server_of_the_standard_library(protocol: str) -> None:
+def test_http_server_of_the_standard_library(protocol: str, start: Any) -> None:
     program = HTTP_SERVER.format(protocol=protocol)
-    with running([sys.executable, "-c", program], stdout=subprocess.PIPE) as server:
-        assert server.stdout is not None
-        address = ("127.0.0.1", int(server.stdout.readline()))
-        with HttpClient(timeout=10) as client:
+    address = ("127.0.0.1", int(start(program).stdout.readline()))
+    with HttpClient(timeout=10) as client:
+        client.connect(address)
+        client.request("POST", "/", body=b"x" * 10_000)
+        response = client.getresponse()
+        assert str(response.version) == protocol[5:]
+        assert response.read() == b"x" * 10_000
+        if protocol == "HTTP/1.0":
             client.connect(address)
-            client.request("POST", "/", body=b"x" * 10_000)
-            response = client.getresponse()
-            assert str(response.version) == protocol[5:]
-            assert response.read() == b"x" * 10_000
-            if protocol == "HTTP/1.0":
-                client.connect(address)
-            client.request("GET", "/")
-            assert client.getresponse().read() == b"until the end"
-            assert not client.connected
+        client.request("GET", "/")
+        assert client.getresponse().read() == b"until the end"
+        assert not client.connected
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:

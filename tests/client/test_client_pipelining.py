@@ -29,10 +29,10 @@ def answering(*answers: bytes, say: Any = RawPeer.send, requests: int | None = N
     return script
 
 
-def test_g02_connection_persists(serve: Any, connect: Any) -> None:
+def test_g02_connection_persists(serve: Any, connect: Any, say: Any) -> None:
     def script(peer: RawPeer) -> None:
         while head := peer.read_until():
-            peer.send(content(head.split()[1]))
+            say(peer, content(head.split()[1]))
 
     peer = serve(script)
     client = connect(peer)
@@ -60,8 +60,8 @@ def test_g03_all_requests_leave_before_the_first_answer(serve: Any, connect: Any
     assert [head.split()[1] for head in heads] == [b"/%d" % number for number in range(10)]
 
 
-def test_g65_one_response_too_many_is_refused_without_waiting(connect: Any) -> None:
-    client = connect(answering(content(b"a")), timeout=None)
+def test_g65_one_response_too_many_is_refused_without_waiting(connect: Any, say: Any) -> None:
+    client = connect(answering(content(b"a"), say=say), timeout=None)
     with pytest.raises(RuntimeError):
         client.getresponse()
     client.request("GET", "/")
@@ -70,8 +70,8 @@ def test_g65_one_response_too_many_is_refused_without_waiting(connect: Any) -> N
         client.getresponse()
 
 
-def test_g65_request_of_its_own_is_answered_in_order_only(connect: Any) -> None:
-    client = connect(answering(content(b"a"), content(b"b")))
+def test_g65_request_of_its_own_is_answered_in_order_only(connect: Any, say: Any) -> None:
+    client = connect(answering(content(b"a"), content(b"b"), say=say))
     first, second = client.request("GET", "/a"), client.request("GET", "/b")
     with pytest.raises(RuntimeError, match="oldest"):
         second.getresponse()
@@ -181,15 +181,15 @@ def test_requests_after_the_last_response_fail_by_name(
     assert not client.connected
 
 
-def test_body_of_the_last_response_is_read_although_later_requests_failed(connect: Any) -> None:
+def test_body_of_the_last_response_is_read_although_later_requests_failed(connect: Any, say: Any) -> None:
     go_on = Event()
 
     def script(peer: RawPeer) -> None:
         peer.read_until()
         peer.read_until()
-        peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 8\r\n\r\nfirst")
+        say(peer, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 8\r\n\r\nfirst")
         go_on.wait(10)
-        peer.send(b"two")
+        say(peer, b"two")
 
     client = connect(script)
     client.request("GET", "/")
@@ -203,8 +203,8 @@ def test_body_of_the_last_response_is_read_although_later_requests_failed(connec
         client.getresponse()
 
 
-def test_client_connects_again_after_the_last_response(serve: Any, connect: Any) -> None:
-    peer = serve(answering(content(b"a", b"Connection: close\r\n")))
+def test_client_connects_again_after_the_last_response(serve: Any, connect: Any, say: Any) -> None:
+    peer = serve(answering(content(b"a", b"Connection: close\r\n"), say=say))
     client = connect(peer)
     for _ in range(2):
         client.request("GET", "/")
@@ -214,11 +214,11 @@ def test_client_connects_again_after_the_last_response(serve: Any, connect: Any)
     peer.wait_for_connections(3)
 
 
-def test_cut_in_a_pipeline_names_all_that_is_unanswered(connect: Any) -> None:
+def test_cut_in_a_pipeline_names_all_that_is_unanswered(connect: Any, say: Any) -> None:
     def script(peer: RawPeer) -> None:
         for _ in range(3):
             peer.read_until()
-        peer.send(content(b"a") + content(b"bcd")[:-1])
+        say(peer, content(b"a") + content(b"bcd")[:-1])
 
     client = connect(script)
     requests = [client.request("GET", f"/{number}") for number in range(3)]
@@ -290,14 +290,14 @@ def test_bytes_behind_the_last_response_kill_the_connection(connect: Any, say: A
     ],
     ids=["response", "408", "end"],
 )
-def test_idle_connection_that_says_something_is_dead(connect: Any, said: bytes, reason: str) -> None:
+def test_idle_connection_that_says_something_is_dead(connect: Any, say: Any, said: bytes, reason: str) -> None:
     done = Event()
 
     def script(peer: RawPeer) -> None:
         peer.read_until()
-        peer.send(content(b"a"))
+        say(peer, content(b"a"))
         idle.wait(10)
-        peer.send(said)
+        say(peer, said)
         peer.half_close()
         done.set()
         peer.read_to_end()
@@ -329,11 +329,11 @@ def test_reset_of_an_idle_connection_is_told_with_the_next_request(connect: Any)
     assert isinstance(caught.value.__cause__, TransportError)
 
 
-def test_bytes_before_the_first_request_kill_the_connection(connect: Any) -> None:
+def test_bytes_before_the_first_request_kill_the_connection(connect: Any, say: Any) -> None:
     greeted = Event()
 
     def script(peer: RawPeer) -> None:
-        peer.send(content(b"poison"))
+        say(peer, content(b"poison"))
         greeted.set()
         peer.read_to_end()
 
@@ -383,11 +383,11 @@ def test_connect_gives_a_tunnel_with_what_came_behind_the_head(connect: Any, say
         client.request("GET", "/")
 
 
-def test_refused_connect_leaves_a_usable_connection(connect: Any) -> None:
+def test_refused_connect_leaves_a_usable_connection(connect: Any, say: Any) -> None:
     def script(peer: RawPeer) -> None:
         for answer in (b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno", content(b"a")):
             peer.read_until()
-            peer.send(answer)
+            say(peer, answer)
 
     client = connect(script)
     client.request("CONNECT", "example.com:443")
@@ -400,14 +400,14 @@ def test_refused_connect_leaves_a_usable_connection(connect: Any) -> None:
 # several greenlets
 
 
-def test_second_greenlet_that_waits_for_a_response_is_refused(connect: Any) -> None:
+def test_second_greenlet_that_waits_for_a_response_is_refused(connect: Any, say: Any) -> None:
     go_on = Event()
 
     def script(peer: RawPeer) -> None:
         peer.read_until()
         peer.read_until()
         go_on.wait(10)
-        peer.send(content(b"a") + content(b"b"))
+        say(peer, content(b"a") + content(b"b"))
 
     client = connect(script)
     client.request("GET", "/")
@@ -421,10 +421,10 @@ def test_second_greenlet_that_waits_for_a_response_is_refused(connect: Any) -> N
     assert client.getresponse().read() == b"b"
 
 
-def test_one_greenlet_may_ask_while_another_collects(connect: Any) -> None:
+def test_one_greenlet_may_ask_while_another_collects(connect: Any, say: Any) -> None:
     def script(peer: RawPeer) -> None:
         while head := peer.read_until():
-            peer.send(content(head.split()[1]))
+            say(peer, content(head.split()[1]))
 
     client = connect(script)
 

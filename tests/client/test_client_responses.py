@@ -405,14 +405,14 @@ def test_server_that_drips_does_not_prolong_the_wait_for_a_head(connect: Any) ->
         client.getresponse(0.1)
 
 
-def test_s21_g69_reads_time_out_and_lose_nothing(connect: Any) -> None:
+def test_s21_g69_reads_time_out_and_lose_nothing(connect: Any, say: Any) -> None:
     go_on = Event()
 
     def script(peer: RawPeer) -> None:
         peer.read_until()
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nfoo")
+        say(peer, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nfoo")
         go_on.wait(10)
-        peer.send(b"bar")
+        say(peer, b"bar")
 
     client = connect(script, timeout=0.05)
     client.request("GET", "/")
