@@ -5,98 +5,37 @@ system spreads the connections, else the same for all. The parent never accepts,
 before it ends. So a connection that comes while a worker is replaced waits in a backlog and is not refused. A worker is
 a new process that executes the parent's own command line: it begins with new code, and takes over no state.
 
-Parent and worker share a pair of connected sockets. The worker says there when it serves, and when it wants to be
-relieved; its end tells the worker that the parent has gone. HTTP and the application are not known here.
+Parent and worker have a `Link`. The worker says there when it serves, and when it wants to be relieved; its end tells
+the worker that the parent has gone. Whatever else they say to each other, HTTP and the application are not known here.
 """
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
-from gevent import get_hub, socket
+from gevent import get_hub
 from gevent.event import Event
-from gevent.subprocess import Popen
 
 from gruvihttp.net.sockets import RawSocket
+from gruvihttp.worker import Worker
 
-__all__ = ["Prefork", "READY", "RELIEF", "VARIABLE"]
+__all__ = ["LEAVING", "Prefork", "announcement"]
 
-VARIABLE = "GRUVIHTTP_WORKER"  # descriptors: that of the pair, a colon, those to listen on, with commas
-READY = b"+"
-RELIEF = b"-"
+LEAVING = "leaving"
 
 _STEADY_SECONDS = 10.0  # who has lived so long has not failed at its beginning, and is replaced at once
 _PAUSE_SECONDS = 0.5  # before a worker is started that ended sooner; doubled each time
 _PAUSE_SECONDS_MOST = 30.0
+_SILENCE_SECONDS = 0.3  # enough for workers that have nothing to finish
 _QUICK_SECONDS = 1.0  # for running requests, on SIGINT
 
 
-class _Worker:
-    """One process. `news` is set when it has ended, or wants to be relieved."""
-
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], sockets: Sequence[RawSocket]) -> None:
-        ours, theirs = socket.socketpair()
-        descriptors = [sock.fileno() for sock in sockets]
-        variable = f"{theirs.fileno()}:{','.join(map(str, descriptors))}"
-        self.begun = monotonic()
-        # in a session of its own, for Ctrl-C in a terminal is for the parent only
-        self._process = Popen(
-            command,
-            env={**environment, VARIABLE: variable},
-            pass_fds=[theirs.fileno(), *descriptors],
-            start_new_session=True,
-        )
-        theirs.close()
-        self._pair = ours
-        self.pid: int = self._process.pid
-        self.ready = Event()
-        self.ended = Event()
-        self.news = Event()
-        gevent.spawn(self._listen)
-        gevent.spawn(self._wait)
-
-    @property
-    def code(self) -> int:
-        """The exit code; negative for a signal."""
-        return int(self._process.returncode)
-
-    def _listen(self) -> None:
-        try:
-            while said := self._pair.recv(16):
-                if READY in said:
-                    self.ready.set()
-                if RELIEF in said:
-                    self.news.set()
-        except OSError:
-            pass
-
-    def _wait(self) -> None:
-        self._process.wait()
-        self._pair.close()
-        self.ended.set()
-        self.news.set()
-        self.ready.set()
-
-    def begins(self) -> bool:
-        """Wait until it serves, or has ended. Whether it serves."""
-        self.ready.wait()
-        return not self.ended.is_set()
-
-    def retire(self, patience: float | None) -> None:
-        """Let it end politely, and kill it when it takes longer than `patience` seconds."""
-        self._send(signal.SIGTERM)
-        if not self.ended.wait(patience):
-            self._send(signal.SIGKILL)
-            self.ended.wait()
-
-    def _send(self, number: int) -> None:
-        if not self.ended.is_set():
-            os.kill(self.pid, number)
+def announcement(delay: float) -> str:
+    """What operators are told when a server is about to stop."""
+    return f"tells that it is not ready, and stops in {delay:g} s (SIGTERM again stops now)"
 
 
 class _Place:
@@ -104,14 +43,15 @@ class _Place:
 
     def __init__(self, sockets: Sequence[RawSocket]) -> None:
         self.sockets = sockets
-        self.worker: _Worker | None = None
+        self.worker: Worker | None = None
 
 
 class Prefork:
     """Keeps a worker at work for each of `places`, which are the listening sockets of one worker each.
 
     `command` is what a worker executes. `graceful` is how long running requests may take when a worker ends, in
-    seconds; None is for ever. `report` gets a line of text about what operators want to know.
+    seconds; None is for ever. On SIGTERM all workers hear `LEAVING`, and serve for another `delay` seconds. `report`
+    gets a line of text about what operators want to know, `heard` what a worker says that is not known here.
     """
 
     def __init__(
@@ -120,26 +60,49 @@ class Prefork:
         places: Sequence[Sequence[RawSocket]],
         *,
         graceful: float | None = 30.0,
+        delay: float = 0.0,
         report: Callable[[str], object] = print,
+        heard: Callable[[Worker, str, Any], object] = lambda worker, word, content: None,
     ) -> None:
         self._command = command
         self._places = [_Place(sockets) for sockets in places]
         self._graceful = graceful
+        self._delay = delay
         self._report = report
+        self._heard = heard
         self._patience = graceful
+        self._alive: set[Worker] = set()
         self._stopping = Event()
+        self._hurry = Event()
+        self._leaving = False
         self._reloading = False
         self._retiring: list[Any] = []
 
-    def run(self, serving: Callable[[], object]) -> int:
-        """Serve until SIGTERM or SIGINT; SIGHUP replaces all workers. `serving` is called when all workers serve.
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that have their places now."""
+        return [place.worker for place in self._places if place.worker is not None]
 
-        Returns an exit code: that of the first worker if it cannot begin, else 0.
+    @property
+    def leaving(self) -> bool:
+        """Has it been told to end?"""
+        return self._leaving or self._stopping.is_set()
+
+    def run(self, serving: Callable[[], object], actions: dict[int, Callable[[], object]] | None = None) -> int:
+        """Serve until SIGTERM or SIGINT; SIGHUP replaces all workers, and other signals do what `actions` say.
+
+        `serving` is called when all workers serve. Returns an exit code: that of the first worker if it cannot begin,
+        else 0.
         """
         loop = get_hub().loop
-        actions = {signal.SIGTERM: self.stop, signal.SIGINT: self._stop_quickly, signal.SIGHUP: self.reload}
+        handled: dict[int, Callable[[], object]] = {
+            signal.SIGTERM: self.stop,
+            signal.SIGINT: self._stop_quickly,
+            signal.SIGHUP: self.reload,
+            **(actions or {}),
+        }
         before = {}
-        for number, action in actions.items():
+        for number, action in handled.items():
 
             def handle(_number: int, _frame: Any, action: Callable[[], object] = action) -> None:
                 loop.run_callback_threadsafe(gevent.spawn, action)
@@ -165,39 +128,70 @@ class Prefork:
         for place in self._places:  # before the workers hear of it: with them, the last descriptor closes
             for sock in place.sockets:
                 sock.close()
-        for place in self._places:
-            if place.worker is not None:
-                self._retire(place.worker)
+        for worker in self.workers:
+            self._retire(worker)
+        gevent.joinall(self._retiring, timeout=_SILENCE_SECONDS)
+        if not all(one.ready() for one in self._retiring):
+            self._report("waits for its workers to finish (Ctrl-C or SIGTERM again stops at once)")
         gevent.joinall(self._retiring)
         return 0
 
+    def tell(self, word: str, content: object = None) -> None:
+        """Say something to all workers, also to those that are about to end."""
+        for worker in list(self._alive):
+            worker.say(word, content)
+
     def stop(self) -> None:
-        """End: let all workers finish what they are at."""
-        self._stopping.set()
+        """End: let all workers finish what they are at, after the delay. The second call does not wait for that.
+
+        One that comes when they are about to finish ends them at once.
+        """
+        if self._delay and not self.leaving:
+            self._leaving = True
+            self.tell(LEAVING)
+            self._report(announcement(self._delay))
+            self._stopping.wait(self._delay)
+            self._stopping.set()
+        else:
+            self._stop_now()
 
     def _stop_quickly(self) -> None:
         self._patience = _QUICK_SECONDS if self._graceful is None else min(_QUICK_SECONDS, self._graceful)
+        self._stop_now()
+
+    def _stop_now(self) -> None:
+        if self._stopping.is_set():
+            self._hurry.set()
         self._stopping.set()
 
     def reload(self) -> None:
         """Replace one worker after the other, each when its successor serves. Those that cannot be replaced stay."""
-        if self._reloading or self._stopping.is_set():
+        if self._reloading or self.leaving:
             return
         self._reloading = True
         try:
             for place in self._places:
-                if self._stopping.is_set() or not self._replace(place):
+                if self.leaving or not self._replace(place):
                     return
             self._report("all workers have been replaced")
         finally:
             self._reloading = False
 
-    def _start(self, place: _Place) -> _Worker:
+    def _start(self, place: _Place) -> Worker:
         place.worker = self._new(place)
         return place.worker
 
-    def _new(self, place: _Place) -> _Worker:
-        return _Worker(self._command, os.environ, place.sockets)
+    def _new(self, place: _Place) -> Worker:
+        worker = Worker(self._command, place.sockets, self._heard)
+        self._alive.add(worker)
+        gevent.spawn(self._accompany, worker)
+        return worker
+
+    def _accompany(self, worker: Worker) -> None:
+        if worker.begins() and self._leaving:  # it was not there yet when the others heard
+            worker.say(LEAVING)
+        worker.ended.wait()
+        self._alive.discard(worker)
 
     def _replace(self, place: _Place) -> bool:
         successor = self._new(place)
@@ -210,11 +204,11 @@ class Prefork:
             self._retire(old)
         return True
 
-    def _retire(self, worker: _Worker) -> None:
+    def _retire(self, worker: Worker) -> None:
         # a little longer than the worker's own patience, so that it can abort what is left itself
         patience = self._patience + 1 if self._patience is not None else None
         self._retiring = [one for one in self._retiring if not one.ready()]
-        self._retiring.append(gevent.spawn(worker.retire, patience))
+        self._retiring.append(gevent.spawn(worker.retire, patience, self._hurry))
 
     def _keep(self, place: _Place) -> None:
         """Replace the worker of a place when it has ended or wants to be relieved."""
@@ -229,7 +223,7 @@ class Prefork:
                 worker.news.clear()
                 self._replace(place)
                 continue
-            steady = monotonic() - worker.begun > _STEADY_SECONDS
+            steady = worker.age() > _STEADY_SECONDS
             pause = 0.0 if steady else min(max(pause * 2, _PAUSE_SECONDS), _PAUSE_SECONDS_MOST)
             what = f"worker {worker.pid} ended by itself (exit code {worker.code})"
             self._report(f"{what}, another begins in {pause:g} s")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from gevent.event import Event
+
 from gruvihttp.accesslog import Log, Recorder, as_log
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.forwarded import DEFAULT_FIELDS, TrustedProxies
@@ -97,6 +99,7 @@ class HttpServer(Server):
         self._config = config
         self._probe_paths = (health_path, ready_path)
         self._metrics: HttpServer | None = None
+        self._draining = Event()
         self.ready = True
         self._default = self._handler(server_name)
         self._named: dict[Address, tuple[Handler, str]] = {}  # with its server's name, by the address listened at
@@ -184,8 +187,24 @@ class HttpServer(Server):
         """Where the metrics are found, as the sockets say it."""
         return [] if self._metrics is None else self._metrics.addresses
 
-    def close(self, timeout: float | None = -1) -> None:
-        """See `Server.close`. The metrics stay until all else is closed."""
+    def leave(self, delay: float) -> None:
+        """Tell who asks at the ready path that no more requests are wanted, and serve on for `delay` seconds.
+
+        So those who send requests here have time to learn of it. Returns at once when the server drains.
+        """
+        self.ready = False
+        if not self.closed:
+            self._draining.wait(delay)
+
+    def drain(self) -> None:
+        """See `Server.drain`."""
+        super().drain()
+        self._draining.set()
+
+    def close(self, timeout: float | None = -1, delay: float = 0.0) -> None:
+        """See `Server.close`; before that, `leave` for `delay` seconds. The metrics stay until all else is closed."""
+        if delay:
+            self.leave(delay)
         try:
             super().close(timeout)
         finally:

@@ -35,7 +35,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     ),
     4: (
         "client", "proxy", "slots", "connecting", "lease", "pooledresponse", "poolcall", "courier", "pool", "calls",
-        "server", "prefork",
+        "server", "prefork", "worker", "workerlink",
     ),
     5: ("__init__", "http", "cli", "__main__", "commands/", "compat/", "testing"),
 }  # fmt: skip

@@ -38,6 +38,7 @@ def _serve(
     http2: bool,
     debug: bool,
     full_traceback: bool,
+    drain_delay: float,
     **others: Any,
 ) -> int:
     """Serve a WSGI application until Ctrl-C.
@@ -60,6 +61,7 @@ def _serve(
         full_traceback=full_traceback,
         operating=take_operating(others),
         crew=take_crew(others),
+        drain_delay=drain_delay,
     )
     serving = import_module("gruvihttp.commands.serving")
     code: int = serving.check(settings) if check else serving.serve(settings)

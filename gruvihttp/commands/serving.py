@@ -11,10 +11,12 @@ from gruvihttp.commands.assembling import assemble, check_together, senders_of_h
 from gruvihttp.commands.certificate import load_certificate
 from gruvihttp.commands.listening import listen
 from gruvihttp.commands.loading import Loaded, load_application
+from gruvihttp.commands.membership import Membership
 from gruvihttp.commands.settings import Settings
 from gruvihttp.commands.stopping import StopSignals
-from gruvihttp.commands.working import Membership, supervise
+from gruvihttp.commands.working import supervise
 from gruvihttp.echo import application as echo
+from gruvihttp.prefork import announcement
 from gruvihttp.server import HttpServer
 
 __all__ = ["check", "serve"]
@@ -51,7 +53,7 @@ def serve(settings: Settings) -> int:
     senders = senders_of_headers(settings.operating)
     places = [listen(server, bind, context, senders) for bind in settings.binds]
     metrics = show_metrics(server, settings.operating)
-    with StopSignals(lambda: _stop(server)) as signals:
+    with _stop_signals(server, settings.drain_delay) as signals:
         click.echo(f"gruvihttp serving {loaded.name} at {_join(places)} (Ctrl-C stops)", err=True)
         if metrics is not None:
             click.echo(f"gruvihttp tells its metrics at {metrics}", err=True)
@@ -70,7 +72,7 @@ def _work(member: Membership, loaded: Loaded, settings: Settings, context: ssl.S
     server = assemble(application, settings)
     member.listen(server, context or False, senders_of_headers(settings.operating))
     with StopSignals(server.close) as signals:
-        member.tell_ready(server.close)
+        member.attend(server)
         try:
             server.serve_forever(stop_timeout=0)
         except KeyboardInterrupt:
@@ -86,6 +88,16 @@ def _load(settings: Settings) -> Loaded:
     if settings.application is None:
         return Loaded(ECHO, echo)
     return load_application(settings.application, full_traceback=settings.full_traceback)
+
+
+def _stop_signals(server: HttpServer, delay: float) -> StopSignals:
+    def leave() -> None:
+        click.echo(f"gruvihttp {announcement(delay)}", err=True)
+        server.leave(delay)
+        if not server.closed:
+            _stop(server)
+
+    return StopSignals(lambda: _stop(server), leave if delay else None)
 
 
 def _stop(server: HttpServer) -> None:

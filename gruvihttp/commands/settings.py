@@ -29,3 +29,4 @@ class Settings(NamedTuple):
     full_traceback: bool
     operating: Operating
     crew: Crew | None = None
+    drain_delay: float = 0.0  # seconds

@@ -1,4 +1,4 @@
-"""Signals that end a server: the first SIGINT or SIGTERM politely, the second at once.
+"""Signals that end a server: SIGTERM announces it where that is wanted; the next ends it politely, the last at once.
 
 The handlers are Python's, not gevent's: those of gevent run in the hub, so an application that never waits could not
 be interrupted at all.
@@ -20,13 +20,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """While entered, the first signal starts a greenlet with `stop`, and the second raises KeyboardInterrupt.
+    """While entered, a first SIGTERM starts a greenlet with `leave`, if that is not None.
 
-    `number` is the last signal that came.
+    The next SIGTERM, or any SIGINT, starts one with `stop`; whatever comes then raises KeyboardInterrupt. `number` is
+    the last signal that came.
     """
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+    def __init__(self, stop: Callable[[], object], leave: Callable[[], object] | None = None) -> None:
         self._stop = stop
+        self._leave = leave
+        self._stopping = False
         self._loop = get_hub().loop
         self._previous: dict[int, Any] = {}  # Any: what signal.signal() returns
         self.number = 0
@@ -45,7 +48,11 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """Run by Python between two instructions of whatever greenlet is at work."""
-        first, self.number = self.number == 0, number
-        if not first:
+        self.number = number
+        if self._stopping:
             raise KeyboardInterrupt
-        self._loop.run_callback_threadsafe(gevent.spawn, self._stop)
+        action, self._leave = self._leave, None
+        if action is None or number == signal.SIGINT:  # whoever sits at the keyboard does not want to wait
+            action = self._stop
+            self._stopping = True
+        self._loop.run_callback_threadsafe(gevent.spawn, action)

@@ -34,6 +34,8 @@ def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/slow":
         gevent.sleep(0.2)
+    if path == "/read":
+        environ["wsgi.input"].read()
     if path == "/crash":
         os._exit(9)
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Pid", str(os.getpid()))])

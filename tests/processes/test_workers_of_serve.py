@@ -117,3 +117,44 @@ def test_max_requests_want_workers(process: Callable[..., Any]) -> None:
     started = process("-m", "gruvihttp", "serve", "served:app", "--max-requests", "5")
     assert started.wait() == 2
     assert "add --workers 1, or more" in started.said
+
+
+def get(address: tuple[str, int], path: str) -> int:
+    sock = gevent.socket.create_connection(address, timeout=GUARD)
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    received = b"".join(iter(lambda: sock.recv(65536), b""))
+    return int(received.split(b" ")[1])
+
+
+def test_workers_say_that_they_are_not_ready_and_serve_until_the_delay_is_over(serve: Any, load: Any) -> None:
+    server = serve("--drain-delay", "1h", "--ready-path", "/ready")
+    assert get(server.address, "/ready") == 200
+    clients = load(server.address)
+    clients.until(lambda: len(clients.pids) == 2)
+    server.send(signal.SIGTERM)
+    server.wait_for("tells that it is not ready, and stops in 3600 s")
+    with gevent.Timeout(GUARD):
+        while [get(server.address, "/ready") for _ in range(8)] != [503] * 8:  # each worker hears by itself
+            gevent.sleep(0.01)
+    crashed = gevent.socket.create_connection(server.address)
+    crashed.sendall(b"GET /crash HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert crashed.recv(1) == b""
+    server.wait_for("ended by itself")
+    before = set(clients.pids)
+    clients.until(lambda: len(clients.pids) > len(before))  # also then, one that has crashed is replaced
+    assert {get(server.address, "/ready") for _ in range(8)} == {503}
+    clients.may_be_refused = True
+    assert server.end(signal.SIGTERM) == 0
+    clients.join()
+    assert clients.refused > 0
+
+
+def test_signal_while_workers_finish_ends_them_at_once(serve: Any) -> None:
+    server = serve("--timeout-graceful", "none", workers=1)
+    sock = gevent.socket.create_connection(server.address)
+    sock.sendall(b"POST /read HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+    assert sock.recv(65536).startswith(b"HTTP/1.1 100")
+    server.send(signal.SIGTERM)
+    server.wait_for("waits for its workers to finish")
+    assert server.end(signal.SIGTERM) == 0
+    assert sock.recv(1) == b""

@@ -117,3 +117,24 @@ def test_close_without_patience_cuts_the_running_request(serve: Any) -> None:
     served.server.close(0)
     assert talk.is_cut()
     gate.opened.set()
+
+
+def test_server_that_leaves_says_that_it_is_not_ready_and_serves_until_it_is_closed(serve: Any) -> None:
+    served = serve(Gate(), ready_path="/ready")
+    talk = served.connect()
+    assert talk.get("/ready").status == 200
+    closing = gevent.spawn(served.server.close, GUARD, delay=3600.0)
+    gevent.idle()
+    assert talk.get("/ready").status == 503
+    assert served.connect().get("/fast").status == 200
+    served.server.close(GUARD)  # does not wait for the delay, and ends the wait for it
+    closing.get(timeout=GUARD)
+    assert talk.ends()
+
+
+def test_server_that_has_left_drains_by_itself(serve: Any) -> None:
+    served = serve(Gate())
+    talk = served.connect()
+    assert talk.get("/fast").status == 200
+    served.server.close(GUARD, delay=0.01)
+    assert talk.ends()

@@ -1,0 +1,69 @@
+"""`Membership`: what a worker of ``gruvihttp serve --workers`` knows of its parent."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket as stdlib_socket
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gevent
+from gevent import socket
+
+from gruvihttp.net.tls import TlsOption
+from gruvihttp.prefork import LEAVING
+from gruvihttp.server import HttpServer
+from gruvihttp.worker import READY, RELIEF, VARIABLE
+from gruvihttp.workerlink import Link
+
+__all__ = ["Membership"]
+
+
+class Membership:
+    """The sockets that this worker is to serve, and the way to hear its parent and to tell it something."""
+
+    def __init__(self, text: str) -> None:
+        link, _, descriptors = text.partition(":")
+        self._descriptors = [int(descriptor) for descriptor in descriptors.split(",")]
+        for descriptor in (int(link), *self._descriptors):
+            os.set_inheritable(descriptor, False)  # what the application starts is not to hold them open
+        self._link = Link(socket.socket(fileno=int(link)))
+
+    @classmethod
+    def of_environment(cls) -> Membership | None:
+        """That of this process; None if it is not a worker."""
+        text = os.environ.pop(VARIABLE, None)
+        return None if text is None else cls(text)
+
+    def listen(self, server: HttpServer, context: TlsOption, senders: bool | Iterable[str]) -> None:
+        """Serve the sockets that the parent has bound."""
+        for descriptor in self._descriptors:
+            sock = stdlib_socket.socket(fileno=descriptor)
+            tls = False if sock.family == stdlib_socket.AF_UNIX else context
+            server.listen(sock, tls, proxy_protocol=senders)
+
+    def attend(self, server: HttpServer) -> None:
+        """Tell the parent that we serve, and do what it says; close the server when the parent has gone."""
+        self._link.say(READY)
+        gevent.spawn(self._listen, server)
+
+    def _listen(self, server: HttpServer) -> None:
+        for word, _ in self._link.messages():
+            if word == LEAVING:
+                server.ready = False
+        server.close()
+
+    def counting(self, application: Callable[..., Any], most: int, jitter: int) -> Callable[..., Any]:
+        """The application, which asks the parent for relief after so many requests."""
+        left = most + random.randint(0, jitter)
+
+        def counted(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                self._link.say(RELIEF)
+            result: Iterable[bytes] = application(environ, start_response)
+            return result
+
+        return counted
