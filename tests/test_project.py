@@ -8,12 +8,14 @@ import contextlib
 import fnmatch
 import io
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +52,24 @@ def settings(name: str) -> configparser.ConfigParser:
     return parser
 
 
+@cache
+def ignored_patterns() -> list[str]:
+    return [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()] + [".git"]
+
+
 def is_ignored(path: Path) -> bool:
-    patterns = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
-    inside = path.relative_to(ROOT)
-    names = [*inside.parts, *(str(parent) for parent in inside.parents), str(inside)]
-    return ".git" in inside.parts or any(fnmatch.fnmatch(name, pattern) for name in names for pattern in patterns)
+    inside = str(path.relative_to(ROOT))
+    return any(fnmatch.fnmatch(name, pattern) for name in (path.name, inside) for pattern in ignored_patterns())
 
 
-def project_files() -> Iterator[Path]:
-    for path in sorted(ROOT.rglob("*")):
-        if path.is_file() and not is_ignored(path):
-            yield path
+@cache
+def project_files() -> list[Path]:
+    """Every file that is the project's, without a look into the directories that are not."""
+    found: list[Path] = []
+    for directory, directories, files in os.walk(ROOT):
+        directories[:] = sorted(name for name in directories if not is_ignored(Path(directory, name)))
+        found += [Path(directory, name) for name in sorted(files) if not is_ignored(Path(directory, name))]
+    return found
 
 
 # the version
