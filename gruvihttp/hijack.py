@@ -12,6 +12,7 @@ import io
 import os
 import select
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal, cast
 
@@ -63,6 +64,7 @@ class HijackedSocket:
         self._hub = get_hub()
         self._sending = RLock()
         self._closed = False
+        self._on_drain: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "not used yet" if self._tunnel is None else "in use"
@@ -155,6 +157,29 @@ class HijackedSocket:
             else:
                 self._hub.loop.run_callback_threadsafe(self._exchange.end_tunnel)
 
+    def abort(self) -> None:
+        """Cut the connection, and drop what has not left. Idempotent."""
+        if self._tunnel is not None and not self._closed:
+            self._closed = True
+            if self._is_at_home():
+                self._exchange.abort()
+            else:
+                self._hub.loop.run_callback_threadsafe(self._exchange.abort)
+
+    def on_drain(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called when the server is told to stop, in the hub, where it must not block.
+
+        The connection stays until it is closed here, or the server's patience ends. The last callback given counts.
+        """
+        self._on_drain = callback
+        if self._tunnel is not None:
+            self._announce(self._tunnel)
+
+    def _announce(self, tunnel: Tunnel) -> None:
+        tunnel.on_drain = self._on_drain
+        if tunnel.draining and tunnel.on_drain is not None:  # it was too soon for anybody to hear of it
+            self._hub.loop.run_callback_threadsafe(tunnel.on_drain)
+
     def __enter__(self) -> HijackedSocket:
         return self
 
@@ -227,6 +252,7 @@ class HijackedSocket:
         if self._tunnel is None:
             self._tunnel = self._exchange.detach()
             self._leading = self._tunnel.take_leading()
+            self._announce(self._tunnel)
 
 
 class _SocketFile(io.RawIOBase):
@@ -294,14 +320,14 @@ class _Offer:
         return self._sock
 
 
-def offer_hijack(environ: Environ, exchange: ServerExchange, compat: WebSocketCompat) -> None:
-    """Put into environ what an application needs to speak one of `exchange.upgrade`.
+def offer_hijack(environ: Environ, exchange: ServerExchange, compat: WebSocketCompat) -> HijackedSocket | None:
+    """Put into environ what an application needs to speak one of `exchange.upgrade`, and return the socket of it.
 
     `compat` names the server whose way of handing out the socket is imitated for libraries. HTTP/2 over cleartext is
     not offered: who asks for it is served by HTTP/1.1, as RFC 9113 section 3.1 has it.
     """
     if all(protocol == _CLEARTEXT_HTTP2 for protocol in exchange.upgrade):
-        return
+        return None
     sock = HijackedSocket(exchange)
     offer = _Offer(exchange, sock)
     environ["gruvihttp.hijack"] = offer.hijack
@@ -311,3 +337,4 @@ def offer_hijack(environ: Environ, exchange: ServerExchange, compat: WebSocketCo
         environ["wsgi.input"] = _UpgradeInput(environ["wsgi.input"], sock)
     elif compat is not None:
         environ[f"{compat}.socket"] = sock
+    return sock

@@ -26,7 +26,8 @@ from gruvihttp.forwarded import TrustedProxies
 from gruvihttp.hijack import WebSocketCompat, offer_hijack
 from gruvihttp.responsehead import content_charset, response_head
 from gruvihttp.sansio.events import Request
-from gruvihttp.websocket import LazyWebSocket, is_available
+from gruvihttp.wsaccepting import LazyWebSocket, dismiss_on_drain
+from gruvihttp.wsmessages import is_available
 
 __all__ = ["Application", "ErrorStream", "FileWrapper", "WsgiGateway"]
 
@@ -122,10 +123,16 @@ class WsgiGateway:
         environ["gruvihttp.trailers"] = exchange.response_trailers
         environ["gruvihttp.request_trailers"] = exchange.request_trailers
         if exchange.upgrade:
-            offer_hijack(environ, exchange, self._websocket_compat)
-            if b"websocket" in exchange.upgrade and is_available():
-                environ["wsgi.websocket"] = LazyWebSocket(environ)
+            self._offer(environ, exchange)
         return environ
+
+    def _offer(self, environ: Environ, exchange: ServerExchange) -> None:
+        """Let the application take a connection whose client would rather speak another protocol."""
+        sock = offer_hijack(environ, exchange, self._websocket_compat)
+        if sock is not None and b"websocket" in exchange.upgrade:
+            dismiss_on_drain(sock)
+            if is_available():
+                environ["wsgi.websocket"] = LazyWebSocket(environ)
 
     def _believe(self, proxies: TrustedProxies, environ: Environ, exchange: ServerExchange) -> None:
         try:

@@ -29,13 +29,14 @@ LAYERS: dict[int, tuple[str, ...]] = {
     2: ("exchanges/",),
     3: (
         "protocol", "messages", "compose", "bodies", "filebody", "fieldtools", "urls",
-        "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo", "websocket",
+        "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo", "wsaccepting", "wsmessages",
         "accesslog", "accessrecord", "probes", "metrics",
         "origins", "redirects", "cookies", "decoding", "forms", "replay", "saving",
     ),
     4: (
         "client", "proxy", "slots", "connecting", "lease", "pooledresponse", "poolcall", "courier", "pool", "calls",
         "server", "prefork", "worker", "workerlink",
+        "wsconnecting", "websocket",
     ),
     5: ("__init__", "http", "cli", "__main__", "commands/", "compat/", "testing"),
 }  # fmt: skip
@@ -73,7 +74,7 @@ OPTIONAL: dict[str, set[str]] = {
     "decoding": {"brotli", "zstandard"},
     "net/trust": {"certifi"},
     "origins": {"idna"},
-    "websocket": {"wsproto"},
+    "wsmessages": {"wsproto"},
 }
 # Run-time dependencies, and who may import them; None: everybody who is not forbidden to.
 DEPENDENCIES: dict[str, set[str] | None] = {"gevent": None, "greenlet": None, "click": {"cli", "commands/"}}

@@ -72,6 +72,7 @@ class Http1ServerExchange:
     failure: BaseException | None = None  # what reading or sending has raised: the peer's fault, not the handler's
     wants_continue = False
     upgrade: tuple[bytes, ...] = ()
+    tunnel: Tunnel | None = None  # the connection, once it has left HTTP
     _encoder: Encoder | None = None  # None until the head has left
     _pieces_bytes = 0
     _nothing = StreamReader.complete()  # it holds nothing, so one serves all, until somebody closes it
@@ -289,7 +290,7 @@ class Http1ServerExchange:
             raise RuntimeError("the response has begun: it is too late for another protocol")
         if self.plan.framing is not NONE and not self.content_ended:
             raise RuntimeError("the request's content must be read before another protocol is spoken")
-        tunnel = self.connection.detach(self)
+        self.tunnel = tunnel = self.connection.detach(self)
         self.head = ResponseHead(101, b"Switching Protocols", [])  # whoever has the tunnel says so, or something else
         self._encoder = _SILENT_ENCODER
         self.ending = DETACHED

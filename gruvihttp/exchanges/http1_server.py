@@ -170,8 +170,11 @@ class ServerConnection:
         """Close as soon as no request is being served: at once if idle, else with the answer, which says so.
 
         A connection that has not had a request yet gets a moment for its first: that is on its way, or has no excuse.
+        Whoever has taken the connection away from HTTP is told.
         """
         self.may_persist = False
+        if self.current is not None and self.current.tunnel is not None:
+            self.current.tunnel.drain()
         if self.phase is IDLE:
             self._readable()  # what has arrived already is answered
         if self.phase is IDLE:
@@ -511,7 +514,7 @@ class ServerConnection:
         self._parked = False
         self.channel.unpark()
         leading, _ = self._reader.trailing_data
-        return Tunnel(self.channel, leading)
+        return Tunnel(self.channel, leading, draining=not self.may_persist)
 
     def end_tunnel(self) -> None:
         """Whoever had the connection is done with it: let the peer have all that was sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gruvihttp.net.channel import Channel
@@ -10,12 +11,17 @@ __all__ = ["Tunnel"]
 
 
 class Tunnel:
-    """A channel that gives `leading` first, and then what it receives. All else is the channel's own."""
+    """A channel that gives `leading` first, and then what it receives. All else is the channel's own.
 
-    __slots__ = ("_leading", "channel")
+    `draining` says whether the server wants it to end; `on_drain` is called, in the hub, when it begins to want that.
+    """
 
-    def __init__(self, channel: Channel, leading: bytes) -> None:
+    __slots__ = ("_leading", "channel", "draining", "on_drain")
+
+    def __init__(self, channel: Channel, leading: bytes, *, draining: bool = False) -> None:
         self.channel = channel
+        self.draining = draining
+        self.on_drain: Callable[[], object] | None = None
         self._leading = leading
 
     def __getattr__(self, name: str) -> Any:  # Any: whatever the channel has
@@ -23,6 +29,12 @@ class Tunnel:
 
     def __repr__(self) -> str:
         return f"<Tunnel {len(self._leading)} bytes held, {self.channel!r}>"
+
+    def drain(self) -> None:
+        """Tell whoever has it that it is to end. Does not block."""
+        self.draining = True
+        if self.on_drain is not None:
+            self.on_drain()
 
     @property
     def leading_bytes(self) -> int:

@@ -1,0 +1,321 @@
+"""`WebSocket`: messages instead of frames, on either side of a WebSocket (RFC 6455).
+
+Frames are wsproto's, which comes with ``pip install gruvihttp[websocket]``. How the connection came to speak WebSocket
+is not known here.
+
+The end, which is the difficult part. Who closes says so with a close frame; `code` is there from then on. The peer
+answers with one of its own, and then the server is the first to close the connection. A greenlet that waits in
+`receive` is the only one that can see the answer, so it ends the connection then, and whoever has called `close` waits
+for it. If nobody waits, nobody will look at what comes: the wire drops it, and closes when the peer does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from itertools import count
+from time import monotonic
+from typing import Any, Protocol, Self
+
+import gevent
+from gevent.event import AsyncResult, Event
+from gevent.lock import RLock
+
+from gruvihttp.errors import Error, Timeout
+from gruvihttp.net.deadline import moment_after
+
+__all__ = ["GOING_AWAY", "NORMAL", "WebSocket", "WebSocketClosed", "Wire", "compression", "is_available", "wsproto"]
+
+NORMAL, GOING_AWAY, _ABNORMAL, _TOO_BIG = 1000, 1001, 1006, 1009  # RFC 6455 §7.4.1
+_READ_BYTES = 65536
+_READ_BYTES_COMPRESSED = 4096  # deflate makes up to 1032 bytes of one, and they are checked after each read
+_CLOSE_SECONDS = 5.0  # for the peer to answer a close frame
+
+_AVAILABLE = find_spec("wsproto") is not None
+_MADE_PAYLOADS = count()
+
+
+class WebSocketClosed(Error, ConnectionError):
+    """There is nobody to send to any more. `code` and `reason` are those of the end."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the WebSocket is closed: {code} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+
+
+class Wire(Protocol):
+    """The connection below the frames."""
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it. Raises Timeout("write") or OSError."""
+
+    def receive(self, size: int, deadline: float | None) -> bytes:
+        """What comes next, ``b""`` at the end. Raises Timeout("read") or OSError."""
+
+    def close(self) -> None:
+        """End it so that the peer gets what was sent."""
+
+    def abort(self) -> None:
+        """Cut it."""
+
+
+def is_available() -> bool:
+    """Is wsproto installed?"""
+    return _AVAILABLE
+
+
+def wsproto() -> Any:
+    """wsproto. Raises RuntimeError, with what to do, where it is missing."""
+    try:
+        import wsproto.connection
+        import wsproto.events
+        import wsproto.extensions
+        import wsproto.handshake
+        import wsproto.utilities
+    except ImportError as exc:
+        raise RuntimeError("WebSocket needs wsproto: pip install gruvihttp[websocket]") from exc
+    return wsproto
+
+
+def compression() -> Any:
+    """wsproto's permessage-deflate (RFC 7692), to be agreed on."""
+    return wsproto().extensions.PerMessageDeflate()
+
+
+class WebSocket:
+    """One WebSocket connection: messages, which are str or bytes. `accept` and `connect` make it.
+
+    Any greenlet may send; one at a time may receive. Pings are answered while somebody receives. `subprotocol` is the
+    one that was agreed on, `subprotocols` those that the client has offered, `compressed` whether messages are.
+    `code` and `reason` say how it has ended; `code` is None until then.
+
+    ``with`` and iteration work: a loop over it gets messages until one of the sides ends it.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        is_client: bool,
+        subprotocol: str | None = None,
+        subprotocols: Sequence[str] = (),
+        extensions: Sequence[Any] = (),
+        max_message_size: int = 1 << 20,
+    ) -> None:
+        package = wsproto()
+        side = package.ConnectionType.CLIENT if is_client else package.ConnectionType.SERVER
+        self.subprotocol = subprotocol
+        self.subprotocols = list(subprotocols)
+        self.compressed = bool(extensions)
+        self.code: int | None = None
+        self.reason = ""
+        self._wire = wire
+        self._is_client = is_client
+        self._engine = package.connection.Connection(side, list(extensions))
+        self._kinds = package.events
+        self._fault: type[Exception] = package.utilities.RemoteProtocolError
+        self._sending = RLock()  # frames leave in the order in which they were made
+        self._receiving = False
+        self._ended = Event()  # the wire is closed
+        self._leaving = False  # the server is told to stop
+        self._events: Iterator[Any] = iter(())  # one by one: once wsproto has seen the end, it sends nothing
+        self._pieces: list[Any] = []
+        self._size = 0
+        self._most = max_message_size
+        self._read_bytes = _READ_BYTES_COMPRESSED if extensions else _READ_BYTES
+        self._pings: dict[bytes, tuple[float, AsyncResult[float]]] = {}
+
+    def __repr__(self) -> str:
+        return f"<WebSocket {'open' if self.code is None else f'closed {self.code}'} {self._wire!r}>"
+
+    @property
+    def closed(self) -> bool:
+        """Has one of the sides ended it?"""
+        return self.code is not None
+
+    @property
+    def going_away(self) -> bool:
+        """Does the server stop? Then the next `receive` that finds no message ends it with 1001."""
+        return self._leaving
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # sending
+
+    def send(self, message: str | bytes) -> None:
+        """Send a message: str as text, bytes as binary. Raises WebSocketClosed, Timeout("write")."""
+        if isinstance(message, str):
+            self._send(self._kinds.TextMessage(data=message))
+        else:
+            self._send(self._kinds.BytesMessage(data=bytes(message)))
+
+    def ping(self, payload: bytes | None = None) -> AsyncResult[float]:
+        """Send a ping, of at most 125 bytes. ``get(timeout)`` of the result gives the seconds until the answer came.
+
+        Some greenlet must receive meanwhile, for that takes the answer. WebSocketClosed comes out if it never came.
+        """
+        if payload is None:
+            payload = next(_MADE_PAYLOADS).to_bytes(4, "big")
+        if len(payload) > 125:
+            raise ValueError("a ping carries at most 125 bytes")
+        answer: AsyncResult[float] = AsyncResult()
+        self._pings[payload] = (monotonic(), answer)
+        self._send(self._kinds.Ping(payload=payload))
+        return answer
+
+    def close(self, code: int = NORMAL, reason: str = "") -> None:
+        """End the connection. Idempotent. What was sent before arrives; what the peer still sends is dropped.
+
+        A client waits a few seconds for the server to agree; a server has better things to do.
+        """
+        if self.code is not None:
+            return
+        if not self._say_close(code, reason):
+            return
+        if not self._receiving:
+            self._end()
+            return
+        late = gevent.spawn_later(_CLOSE_SECONDS, self._wire.abort)
+        self._ended.rawlink(lambda _: late.kill(block=False))
+        if self._is_client:
+            self._ended.wait(_CLOSE_SECONDS)
+
+    def _say_close(self, code: int, reason: str) -> bool:
+        """Send a close frame. Whether the connection has survived it."""
+        try:
+            self._send(self._kinds.CloseConnection(code=code, reason=reason), before=lambda: self._note(code, reason))
+        except WebSocketClosed:
+            return False
+        return True
+
+    def _send(self, event: Any, before: Callable[[], object] | None = None) -> None:
+        with self._sending:
+            if self.code is not None:
+                raise WebSocketClosed(self.code, self.reason)
+            if before is not None:
+                before()
+            self._put(self._engine.send(event))
+
+    def _put(self, frames: bytes) -> None:
+        try:
+            self._wire.sendall(frames)
+        except OSError as exc:  # Timeout is one, too
+            self._note(_ABNORMAL, "")
+            self._end()
+            if isinstance(exc, Timeout):
+                raise
+            raise WebSocketClosed(_ABNORMAL, "") from exc
+
+    def _note(self, code: int, reason: str) -> None:
+        if self.code is None:
+            self.code = code
+            self.reason = reason
+
+    def _end(self) -> None:
+        """Close the wire. Nobody receives any more."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self._wire.close()
+            for _, answer in self._pings.values():
+                answer.set_exception(WebSocketClosed(self.code or _ABNORMAL, self.reason))
+            self._pings.clear()
+
+    # receiving
+
+    def receive(self, timeout: float | None = None) -> str | bytes | None:
+        """The next message; None when the connection has ended. Raises Timeout after `timeout` seconds."""
+        deadline = moment_after(timeout)
+        while not self._ended.is_set():
+            if (event := self._next_event()) is not None:
+                message = self._take(event)
+                if message is not None and self.code is None:
+                    return message
+            elif self._leaving and self.code is None:
+                self.close(GOING_AWAY)
+            else:
+                self._hear(deadline)
+        return None
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        while (message := self.receive()) is not None:
+            yield message
+
+    def leave(self) -> None:
+        """End it politely, as `going_away` says. Does not block."""
+        self._leaving = True
+        if self._receiving and self.code is None:
+            gevent.spawn(self.close, GOING_AWAY)
+
+    def _hear(self, deadline: float | None) -> None:
+        """Wait for input and parse it."""
+        self._receiving = True
+        try:
+            received = self._wire.receive(self._read_bytes, deadline)
+        except OSError as exc:  # Timeout is one, too
+            if isinstance(exc, Timeout) and self.code is None:
+                raise
+            received = b""
+        finally:
+            self._receiving = False
+        if received:
+            self._engine.receive_data(received)
+            self._events = self._engine.events()
+        else:
+            self._note(_ABNORMAL, "")
+            self._end()
+
+    def _next_event(self) -> Any:
+        """The next event in what was received, None at its end."""
+        try:
+            return next(self._events, None)
+        except self._fault as exc:
+            hint: Any = getattr(exc, "event_hint", None)
+            self._break_off(int(hint.code) if hint is not None else 1002)
+            return None
+
+    def _break_off(self, code: int) -> None:
+        """The peer does what it must not: say so, and listen no longer."""
+        self._events = iter(())
+        self._pieces.clear()
+        self._say_close(code, "")
+        self._end()
+
+    def _take(self, event: Any) -> str | bytes | None:
+        """What an event means; a message if it completes one."""
+        kinds = self._kinds
+        if isinstance(event, kinds.Message):
+            return self._join(event)
+        if isinstance(event, kinds.Ping):
+            self._answer(event)
+        elif isinstance(event, kinds.Pong):
+            begun, answer = self._pings.pop(bytes(event.payload), (0.0, None))
+            if answer is not None:
+                answer.set(monotonic() - begun)
+        elif isinstance(event, kinds.CloseConnection):
+            self._answer(event)
+            self._note(int(event.code), event.reason or "")
+            self._end()
+        return None
+
+    def _answer(self, event: Any) -> None:
+        """Answer a ping, or a close frame if we have sent none before."""
+        try:
+            self._send(event.response())
+        except WebSocketClosed:  # `receive` says so by its result
+            pass
+
+    def _join(self, event: Any) -> str | bytes | None:
+        self._size += len(event.data)
+        if self._size > self._most:
+            self._break_off(_TOO_BIG)
+            return None
+        self._pieces.append(event.data)
+        if not event.message_finished:
+            return None
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        return "".join(pieces) if isinstance(event, self._kinds.TextMessage) else b"".join(pieces)
