@@ -7,60 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
-import greenlet
 import pytest
-from gevent import GreenletExit, get_hub
+from gevent import GreenletExit
+from striking import STRIKES, strike_at
 
 from gruvihttp import Error, HttpPool, Timeouts
 from gruvihttp.testing import RawPeer
 
 GUARD_SECONDS = 10.0
-
-
-class Struck(Exception):
-    """What the tests throw, besides what gevent throws."""
-
-
-def strike_at(wait_number: int, error: type[BaseException], action: Callable[[], object]) -> bool:
-    """Run `action`, and throw `error` into it at its n-th wait, the first being 0. Did it wait so often?
-
-    The trace sees each switch from the greenlet into the hub; what is thrown comes before anything else happens there.
-    """
-    hub = get_hub()
-    waits = 0
-    struck = False
-    thrown = error() if error is not gevent.Timeout else gevent.Timeout(None)
-
-    def run() -> None:
-        try:
-            action()
-        except (Struck, gevent.Timeout, GreenletExit) as exc:
-            assert exc is thrown, f"{exc!r} is not what was thrown"
-
-    runner = gevent.Greenlet(run)
-
-    def trace(event: str, switch: tuple[Any, Any]) -> None:
-        nonlocal waits, struck
-        if event == "switch" and switch == (runner, hub) and not runner.dead:
-            if waits == wait_number:
-                struck = True
-                hub.loop.run_callback(throw)
-            waits += 1
-
-    def throw() -> None:
-        if not runner.dead:
-            runner.throw(thrown)
-
-    previous = greenlet.settrace(trace)
-    try:
-        runner.start()
-        runner.join(GUARD_SECONDS)
-    finally:
-        greenlet.settrace(previous)
-    assert runner.dead
-    if runner.exception is not None:
-        raise runner.exception
-    return struck
 
 
 def pieces() -> Iterator[bytes]:
@@ -114,7 +68,7 @@ def with_a_deadline(pool: HttpPool, url: str) -> None:
 ACTIONS = [get, upload, large_upload, expecting, stream, close_early, forget, redirect, decode, with_a_deadline]
 
 
-@pytest.mark.parametrize("error", [gevent.Timeout, GreenletExit, Struck])
+@pytest.mark.parametrize("error", STRIKES)
 @pytest.mark.parametrize("warm", [pytest.param(False, id="new"), pytest.param(True, id="reused")])
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
 def test_struck_at_each_wait_in_turn(
@@ -135,7 +89,7 @@ def test_struck_at_each_wait_in_turn(
     assert wait_number > 1, "it has never waited"
 
 
-@pytest.mark.parametrize("error", [gevent.Timeout, GreenletExit, Struck])
+@pytest.mark.parametrize("error", STRIKES)
 def test_struck_while_it_waits_for_its_turn(
     site: Any, make_pool: Any, settled: Callable[..., None], error: type[BaseException]
 ) -> None:
