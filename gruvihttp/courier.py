@@ -36,7 +36,7 @@ class Courier:
         if call.deadline is not None:
             return self._carry_in_time(call, started)
         timeouts = call.timeouts
-        slot = self._slots.take(call.origin, timeouts.connect)
+        slot = self._slots.take(call.origin, timeouts.pool)
         try:
             exchange = self._ask(slot, call, timeouts)
         except BaseException:
@@ -47,7 +47,7 @@ class Courier:
     def _carry_in_time(self, call: Call, started: float) -> PoolResponse:
         """The same with a deadline for all of it. Whatever runs out is then called by its name."""
         try:
-            slot = self._slots.take(call.origin, call.timeouts_now().connect)
+            slot = self._slots.take(call.origin, call.timeouts_now().pool)
             try:
                 exchange = self._ask(slot, call, call.timeouts_now())
             except BaseException:
@@ -56,21 +56,35 @@ class Courier:
         except Timeout as exc:
             if exc.phase == "total" or not call.is_overdue():
                 raise
-            raise Timeout(f"timed out: the request as a whole has taken too long ({exc.phase})", phase="total") from exc
+            message = f"timed out: the request as a whole has taken too long ({exc.phase})"
+            timeout = Timeout(message, phase="total")
+            timeout.retryable = exc.retryable
+            raise timeout from exc
         return self._received(exchange, slot, call, started)
 
     def _ask(self, slot: Slot, call: Call, timeouts: Timeouts) -> ClientExchange:
         """The exchange of a call in a slot, when the head of its response has come."""
         connection: OriginConnection | None = slot.connection
-        if connection is not None:
+        if connection is None:
+            slot.connection = self._connect(call, timeouts)
+        else:
             try:
                 return self._send(connection, call, timeouts)
             except Error as exc:
                 if not _may_go_again(call, connection, exc):
                     raise
+                was_sent = not exc.retryable
             slot.empty()
-        slot.connection = self._connector.connect(call.origin, timeouts.connect, timeouts.handshake)
+            slot.connection = self._connect(call, timeouts, was_sent)
         return self._send(slot.connection, call, timeouts)
+
+    def _connect(self, call: Call, timeouts: Timeouts, was_sent: bool = False) -> OriginConnection:
+        """A new connection. Without one the request has had no effect, unless it `was_sent` before."""
+        try:
+            return self._connector.connect(call.origin, timeouts.connect, timeouts.handshake)
+        except Error as exc:
+            exc.retryable = not was_sent
+            raise
 
     def _send(self, connection: OriginConnection, call: Call, timeouts: Timeouts) -> ClientExchange:
         cookie = None if call.jar is None else call.cookie()

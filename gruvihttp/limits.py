@@ -103,6 +103,7 @@ class Timeouts:
     Raises ValueError for a negative number.
     """
 
+    pool: float | None = _number(None, "client: until one of a pool's connections is free")
     connect: float | None = _number(None, "until a connection is made, all addresses together")
     handshake: float | None = _number(10.0, "until a TLS handshake is done")
     head: float | None = _number(10.0, "until a head that has begun is complete (408)")

@@ -110,9 +110,10 @@ class Call:
         left = self.deadline - monotonic()
         if left <= 0:
             raise Timeout("timed out: the request as a whole has taken too long", phase="total")
+        pool = left if self.timeouts.pool is None else min(self.timeouts.pool, left)
         connect = left if self.timeouts.connect is None else min(self.timeouts.connect, left)
         handshake = left if self.timeouts.handshake is None else min(self.timeouts.handshake, left)
-        return replace(self.timeouts, connect=connect, handshake=handshake, total=left)
+        return replace(self.timeouts, pool=pool, connect=connect, handshake=handshake, total=left)
 
     def is_overdue(self) -> bool:
         """Whether its deadline has passed."""
@@ -132,4 +133,4 @@ def timeouts_of(option: TimeoutOption) -> Timeouts:
         return option
     if option is not None and (isinstance(option, bool) or option < 0):
         raise ValueError(f"timeout must be a number of seconds, 0 or more, Timeouts, or None, not {option!r}")
-    return Timeouts(connect=option, handshake=option, write=option, read=option)
+    return Timeouts(pool=option, connect=option, handshake=option, write=option, read=option)

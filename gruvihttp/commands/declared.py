@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 # phases of a client's connection
-_CLIENT_ONLY = frozenset(("connect", "read", "total"))
+_CLIENT_ONLY = frozenset(("pool", "connect", "read", "total"))
 
 _HTTP2 = "HTTP/2, with its defaults"
 

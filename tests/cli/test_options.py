@@ -123,7 +123,7 @@ def test_what_is_no_such_number_is_refused(kind: Callable[[Any], object], text: 
 
 def test_every_number_of_a_server_has_an_option() -> None:
     names = {option.name for option in declared_options()}
-    client_s = {"connect", "read", "total"}
+    client_s = {"connect", "pool", "read", "total"}
     assert names == {f"limit_{item.name}" for item in fields(Limits)} | {
         f"timeout_{item.name}" for item in fields(Timeouts) if item.name not in client_s
     } | {f"http2_{item.name}" for item in fields(H2Limits)}

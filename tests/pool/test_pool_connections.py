@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 import gevent
+import gevent.socket
 import pytest
 
 from gruvihttp import HttpError, HttpPool, IncompleteMessage, TransportError
@@ -386,3 +387,32 @@ def test_child_of_a_fork_leaves_the_connections_of_its_parent_alone(site: Any, p
     assert pool.counts == (0, 1, 0)
     assert pool.get(site.url).ok
     assert len(site.peers) == 1
+
+
+def test_connection_that_is_refused_says_that_nothing_was_sent(pool: HttpPool) -> None:
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        with pytest.raises(TransportError) as caught:
+            pool.post(f"http://127.0.0.1:{unheard.getsockname()[1]}/", body=iter([b"x"]))
+    assert caught.value.retryable
+
+
+def test_connection_that_cannot_be_made_again_does_not_say_so_of_what_was_sent(pool: HttpPool) -> None:
+    listener = gevent.socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+    def answer_once() -> None:
+        with listener, listener.accept()[0] as sock:
+            sock.recv(65536)
+            sock.sendall(OK)
+            sock.recv(65536)
+            listener.close()
+
+    answering = gevent.spawn(answer_once)
+    pool.get(url)
+    with pytest.raises(TransportError) as caught:
+        pool.get(url)
+    assert not caught.value.retryable
+    answering.get(timeout=10)

@@ -135,7 +135,11 @@ def test_deadline_has_the_redirects_in_it(serve: Any, pool: HttpPool) -> None:
 
 @pytest.mark.parametrize(
     ("timeout", "phase"),
-    [pytest.param(SOON, "pool", id="wait"), pytest.param(Timeouts(total=SOON), "total", id="total")],
+    [
+        pytest.param(SOON, "pool", id="wait"),
+        pytest.param(Timeouts(pool=SOON), "pool", id="by-name"),
+        pytest.param(Timeouts(total=SOON), "total", id="total"),
+    ],
 )
 def test_wait_for_a_connection_ends_in_time(site: Any, make_pool: Any, timeout: Any, phase: str) -> None:
     pool = make_pool(1)
@@ -171,6 +175,7 @@ def test_connection_that_is_not_accepted_ends_in_time(pool: HttpPool, timeout: A
             with pytest.raises(Timeout) as caught:
                 pool.get(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=timeout)
             assert caught.value.phase == phase
+            assert caught.value.retryable, "nothing was sent"
         finally:
             for filler in fillers:
                 filler.close()
