@@ -69,8 +69,9 @@ ONLY: dict[str, set[str]] = {"compat/h11": {"sansio/", "errors", "limits", "_ver
 # Packages that a file may import inside functions, because only those who have them installed call those functions.
 OPTIONAL: dict[str, set[str]] = {
     "compat/gunicorn": {"gunicorn"},
-    "compat/httpx": {"httpx"},
+    "compat/httpx": {"certifi", "httpx"},
     "compat/requests": {"requests", "urllib3"},
+    "compat/urllib3view": {"urllib3"},
     "decoding": {"brotli", "zstandard"},
     "net/trust": {"certifi"},
     "origins": {"idna"},

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 import trustme
+from relays import tunnelling
 
 from gruvihttp import HttpPool, TransportError
-from gruvihttp.net.dial import dial
-from gruvihttp.net.transport import Transport
 from gruvihttp.net.trust import client_context_for
-from gruvihttp.testing import RawPeer, replies
+from gruvihttp.testing import replies
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -93,24 +90,6 @@ def test_connection_to_http_and_to_https_of_one_host_are_different(
 
 
 # proxies
-
-
-def tunnelling(peer: RawPeer) -> None:
-    """Connects to where CONNECT says, and carries bytes to and fro."""
-    head = peer.read_until()
-    host, _, port = head.split()[1].decode().partition(":")
-    other = Transport(dial((host, int(port))))
-    peer.send(b"HTTP/1.1 200 Connected\r\n\r\n")
-
-    def carry(source: Any, sink: Any) -> None:
-        with suppress(TransportError):  # the test is over
-            while content := source.receive():
-                sink.send(content)
-            sink.shutdown_write()
-
-    there = gevent.spawn(carry, peer.channel, other)
-    carry(other, peer.channel)
-    there.join()
 
 
 @pytest.mark.parametrize(
