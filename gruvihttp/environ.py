@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from gruvihttp._version import PRODUCT_ID
 from gruvihttp.net.channel import Channel
-from gruvihttp.net.tls import environ_of
+from gruvihttp.net.tlsfacts import environ_of
 from gruvihttp.sansio.events import Request
 from gruvihttp.sansio.headers import Field
 

@@ -16,15 +16,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
-from gevent import get_hub
 from gevent.event import Event
 
 from gruvihttp.net.sockets import RawSocket
+from gruvihttp.signals import signals_handled
 from gruvihttp.worker import Worker
 
-__all__ = ["LEAVING", "Prefork", "announcement"]
+__all__ = ["LEAVING", "REOPEN", "Prefork", "announcement"]
 
 LEAVING = "leaving"
+REOPEN = "reopen"
 
 _STEADY_SECONDS = 10.0  # who has lived so long has not failed at its beginning, and is replaced at once
 _PAUSE_SECONDS = 0.5  # before a worker is started that ended sooner; doubled each time
@@ -88,31 +89,20 @@ class Prefork:
         """Has it been told to end?"""
         return self._leaving or self._stopping.is_set()
 
-    def run(self, serving: Callable[[], object], actions: dict[int, Callable[[], object]] | None = None) -> int:
-        """Serve until SIGTERM or SIGINT; SIGHUP replaces all workers, and other signals do what `actions` say.
+    def run(self, serving: Callable[[], object]) -> int:
+        """Serve until SIGTERM or SIGINT; SIGHUP replaces all workers, SIGUSR1 tells them `REOPEN`.
 
         `serving` is called when all workers serve. Returns an exit code: that of the first worker if it cannot begin,
         else 0.
         """
-        loop = get_hub().loop
         handled: dict[int, Callable[[], object]] = {
             signal.SIGTERM: self.stop,
             signal.SIGINT: self._stop_quickly,
             signal.SIGHUP: self.reload,
-            **(actions or {}),
+            signal.SIGUSR1: self._reopen,
         }
-        before = {}
-        for number, action in handled.items():
-
-            def handle(_number: int, _frame: Any, action: Callable[[], object] = action) -> None:
-                loop.run_callback_threadsafe(gevent.spawn, action)
-
-            before[number] = signal.signal(number, handle)
-        try:
+        with signals_handled(handled):
             return self._run(serving)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _run(self, serving: Callable[[], object]) -> int:
         first = self._start(self._places[0])  # alone: if it cannot begin, once is enough to hear why
@@ -158,6 +148,9 @@ class Prefork:
     def _stop_quickly(self) -> None:
         self._patience = _QUICK_SECONDS if self._graceful is None else min(_QUICK_SECONDS, self._graceful)
         self._stop_now()
+
+    def _reopen(self) -> None:
+        self.tell(REOPEN)
 
     def _stop_now(self) -> None:
         if self._stopping.is_set():

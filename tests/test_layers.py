@@ -30,12 +30,12 @@ LAYERS: dict[int, tuple[str, ...]] = {
     3: (
         "protocol", "messages", "compose", "bodies", "filebody", "fieldtools", "urls",
         "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo", "wsaccepting", "wsmessages",
-        "accesslog", "accessrecord", "probes", "metrics",
+        "accesslog", "accessrecord", "certificates", "probes", "metrics",
         "origins", "redirects", "cookies", "decoding", "forms", "replay", "saving",
     ),
     4: (
         "client", "proxy", "slots", "connecting", "lease", "pooledresponse", "poolcall", "courier", "pool", "calls",
-        "server", "prefork", "worker", "workerlink",
+        "server", "prefork", "worker", "workerlink", "signals",
         "wsconnecting", "websocket",
     ),
     5: ("__init__", "http", "cli", "__main__", "commands/", "compat/", "testing"),

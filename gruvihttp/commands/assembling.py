@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from gruvihttp.accesslog import AccessLog, Log
 from gruvihttp.commands.listening import listen_for_metrics
+from gruvihttp.commands.logfile import LogFile
 from gruvihttp.commands.mistakes import UsageMistake
 from gruvihttp.commands.operating import Operating
 from gruvihttp.commands.settings import Settings
@@ -17,12 +18,12 @@ from gruvihttp.probes import check_path
 from gruvihttp.server import HttpServer
 from gruvihttp.wsgi import Application
 
-__all__ = ["assemble", "check_together", "senders_of_headers", "show_metrics"]
+__all__ = ["assemble", "check_together", "open_log", "senders_of_headers", "show_metrics"]
 
 T = TypeVar("T")
 
 
-def assemble(application: Application, settings: Settings) -> HttpServer:
+def assemble(application: Application, settings: Settings, log_file: LogFile | None = None) -> HttpServer:
     """A server that does not listen yet. Raises UsageMistake that names the option which cannot be."""
     operating = settings.operating
     proxies = _try("--trusted-proxy", lambda: _proxies(operating))
@@ -40,7 +41,7 @@ def assemble(application: Application, settings: Settings) -> HttpServer:
             debug=settings.debug,
             trusted_proxies=proxies,
             proxy_fields=operating.proxy_field or DEFAULT_FIELDS,
-            access_log=_access_log(operating),
+            access_log=_access_log(operating, log_file),
             health_path=operating.health_path,
             ready_path=operating.ready_path,
         ),
@@ -77,7 +78,18 @@ def _proxies(operating: Operating) -> tuple[str, ...] | None:
     return operating.trusted_proxy
 
 
-def _access_log(operating: Operating) -> Log | None:
+def open_log(operating: Operating) -> LogFile | None:
+    """The file that the log goes to, if it goes to one. Raises UsageMistake."""
+    file = operating.access_log_file
+    if file in (None, "-") or operating.access_log == "off":
+        return None
+    try:
+        return LogFile(file)
+    except OSError as exc:
+        raise UsageMistake(f"--access-log-file: cannot write to {file}: {exc.strerror}", "give another file") from exc
+
+
+def _access_log(operating: Operating, log_file: LogFile | None) -> Log | None:
     form, file = operating.access_log, operating.access_log_file
     if form is None:
         on_terminal = sys.stderr is not None and sys.stderr.isatty()
@@ -85,16 +97,7 @@ def _access_log(operating: Operating) -> Log | None:
     if form == "off":
         return None
     access_log = _try("--access-log", lambda: AccessLog(form))
-    return access_log if file is None else AccessLog(form, to=_open(file))
-
-
-def _open(file: str) -> TextIO:
-    if file == "-":
-        return sys.stdout
-    try:
-        return open(file, "a", encoding="utf-8")  # as long as the process
-    except OSError as exc:
-        raise UsageMistake(f"--access-log-file: cannot write to {file}: {exc.strerror}", "give another file") from exc
+    return access_log if file is None else AccessLog(form, to=log_file or sys.stdout)
 
 
 def _try(option: str, make: Callable[[], T]) -> T:

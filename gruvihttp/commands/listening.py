@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import ssl
 import stat
 from collections.abc import Iterable
 
@@ -13,13 +12,14 @@ from gruvihttp.commands.holder import holder_of
 from gruvihttp.commands.mistakes import BindMistake
 from gruvihttp.errors import TransportError
 from gruvihttp.net.serving import Server
+from gruvihttp.net.tls import TlsOption
 from gruvihttp.server import HttpServer
 
 __all__ = ["listen", "listen_for_metrics", "refusal"]
 
 
 def listen(
-    server: Server, bind: Bind, context: ssl.SSLContext | None, proxy_protocol: bool | Iterable[str] = False
+    server: Server, bind: Bind, context: TlsOption | None, proxy_protocol: bool | Iterable[str] = False
 ) -> str:
     """Let `server` listen there, with TLS if there is a context, and return where it is found.
 

@@ -12,7 +12,7 @@ import gevent
 from gevent import socket
 
 from gruvihttp.net.tls import TlsOption
-from gruvihttp.prefork import LEAVING
+from gruvihttp.prefork import LEAVING, REOPEN
 from gruvihttp.server import HttpServer
 from gruvihttp.worker import READY, RELIEF, VARIABLE
 from gruvihttp.workerlink import Link
@@ -43,15 +43,17 @@ class Membership:
             tls = False if sock.family == stdlib_socket.AF_UNIX else context
             server.listen(sock, tls, proxy_protocol=senders)
 
-    def attend(self, server: HttpServer) -> None:
+    def attend(self, server: HttpServer, reopen: Callable[[], object]) -> None:
         """Tell the parent that we serve, and do what it says; close the server when the parent has gone."""
         self._link.say(READY)
-        gevent.spawn(self._listen, server)
+        gevent.spawn(self._listen, server, reopen)
 
-    def _listen(self, server: HttpServer) -> None:
+    def _listen(self, server: HttpServer, reopen: Callable[[], object]) -> None:
         for word, _ in self._link.messages():
             if word == LEAVING:
                 server.ready = False
+            elif word == REOPEN:
+                reopen()
         server.close()
 
     def counting(self, application: Callable[..., Any], most: int, jitter: int) -> Callable[..., Any]:

@@ -21,18 +21,15 @@ from gruvihttp.commands.declared import (
 from gruvihttp.commands.mistakes import UsageMistake
 from gruvihttp.commands.operating import operating_options, take_operating
 from gruvihttp.commands.settings import Settings
+from gruvihttp.commands.tlsoptions import take_tls, tls_options
 from gruvihttp.limits import H2Limits
 
 __all__ = ["command"]
-
-_FILE = click.Path(exists=True, dir_okay=False)
 
 
 def _serve(
     app: str | None,
     bind: tuple[Any, ...],
-    tls_cert: str | None,
-    tls_key: str | None,
     patch: bool,
     check: bool,
     http2: bool,
@@ -52,8 +49,7 @@ def _serve(
     settings = Settings(
         application=app,
         binds=bind,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
+        tls=take_tls(others),
         limits=take_limits(others),
         h2_limits=_h2_limits(others, wanted=http2),
         timeouts=take_timeouts(others),
@@ -93,8 +89,6 @@ command = SectionedCommand(
             help="host:port, port, :port (all interfaces), [::1]:port or unix:path; may be repeated  "
             "[default: 127.0.0.1:8000]",
         ),
-        click.Option(["--tls-cert"], type=_FILE, metavar="FILE", help="serve https with this certificate chain (PEM)"),
-        click.Option(["--tls-key"], type=_FILE, metavar="FILE", help="its private key, if that is in another file"),
         click.Option(["--check"], is_flag=True, help="load everything, serve nothing, exit with 0 if all is well"),
         click.Option(["--debug"], is_flag=True, help="show tracebacks of the application to clients"),
         click.Option(["--traceback", "full_traceback"], is_flag=True, help="show whole tracebacks of failed imports"),
@@ -108,6 +102,7 @@ command = SectionedCommand(
             help="on SIGTERM, serve on for so long while --ready-path answers 503",
         ),
         *crew_options(),
+        *tls_options(),
         *operating_options(),
         *declared_options(),
     ],

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import ssl
+import signal
+from collections.abc import Callable
 
 import click
 import gevent
 
-from gruvihttp.commands.assembling import assemble, check_together, senders_of_headers, show_metrics
-from gruvihttp.commands.certificate import load_certificate
+from gruvihttp.certificates import Certificates
+from gruvihttp.commands.assembling import assemble, check_together, open_log, senders_of_headers, show_metrics
+from gruvihttp.commands.certificate import load_certificates
 from gruvihttp.commands.listening import listen
 from gruvihttp.commands.loading import Loaded, load_application
 from gruvihttp.commands.membership import Membership
+from gruvihttp.commands.renewing import Renewal
 from gruvihttp.commands.settings import Settings
 from gruvihttp.commands.stopping import StopSignals
 from gruvihttp.commands.working import supervise
 from gruvihttp.echo import application as echo
 from gruvihttp.prefork import announcement
 from gruvihttp.server import HttpServer
+from gruvihttp.signals import signals_handled
 
 __all__ = ["check", "serve"]
 
@@ -30,11 +34,11 @@ ECHO = "its echo application"
 def check(settings: Settings) -> int:
     """Load all that `serve` would load; 0 is returned."""
     check_together(settings)
-    context = _context(settings)
+    certificates = _certificates(settings)
     loaded = _load(settings)
-    assemble(loaded.application, settings)
+    assemble(loaded.application, settings, open_log(settings.operating))
     senders_of_headers(settings.operating)
-    places = [bind.place(bind.port, tls=context is not None) for bind in settings.binds]
+    places = [bind.place(bind.port, tls=certificates is not None) for bind in settings.binds]
     click.echo(f"gruvihttp can serve {loaded.name} at {_join(places)}", err=True)
     return 0
 
@@ -42,18 +46,20 @@ def check(settings: Settings) -> int:
 def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; the exit code is returned."""
     check_together(settings)
-    context = _context(settings)
+    certificates = _certificates(settings)
     member = Membership.of_environment()
     if member is None and settings.crew is not None:
-        return supervise(settings, settings.crew, settings.application or ECHO, tls=context is not None)
+        return supervise(settings, settings.crew, settings.application or ECHO, tls=certificates is not None)
     loaded = _load(settings)
     if member is not None:
-        return _work(member, loaded, settings, context)
-    server = assemble(loaded.application, settings)
+        return _work(member, loaded, settings, certificates)
+    log_file = open_log(settings.operating)
+    server = assemble(loaded.application, settings, log_file)
     senders = senders_of_headers(settings.operating)
-    places = [listen(server, bind, context, senders) for bind in settings.binds]
+    places = [listen(server, bind, certificates, senders) for bind in settings.binds]
     metrics = show_metrics(server, settings.operating)
-    with _stop_signals(server, settings.drain_delay) as signals:
+    renewal = Renewal(log_file, certificates)
+    with _stop_signals(server, settings.drain_delay) as signals, signals_handled(renewal.signals()):
         click.echo(f"gruvihttp serving {loaded.name} at {_join(places)} (Ctrl-C stops)", err=True)
         if metrics is not None:
             click.echo(f"gruvihttp tells its metrics at {metrics}", err=True)
@@ -64,15 +70,18 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def _work(member: Membership, loaded: Loaded, settings: Settings, context: ssl.SSLContext | None) -> int:
+def _work(member: Membership, loaded: Loaded, settings: Settings, certificates: Certificates | None) -> int:
     """Be a worker: serve what the parent has bound, and say nothing, for it speaks for all."""
     application = loaded.application
     if settings.crew is not None and settings.crew.max_requests is not None:
         application = member.counting(application, settings.crew.max_requests, settings.crew.max_requests_jitter)
-    server = assemble(application, settings)
-    member.listen(server, context or False, senders_of_headers(settings.operating))
-    with StopSignals(server.close) as signals:
-        member.attend(server)
+    log_file = open_log(settings.operating)
+    server = assemble(application, settings, log_file)
+    member.listen(server, certificates or False, senders_of_headers(settings.operating))
+    renewal = Renewal(log_file, certificates)
+    renewing: dict[int, Callable[[], object]] = {signal.SIGUSR1: renewal.reopen, signal.SIGHUP: renewal.renew}
+    with StopSignals(server.close) as signals, signals_handled(renewing):
+        member.attend(server, renewal.reopen)
         try:
             server.serve_forever(stop_timeout=0)
         except KeyboardInterrupt:
@@ -80,8 +89,8 @@ def _work(member: Membership, loaded: Loaded, settings: Settings, context: ssl.S
     return 0
 
 
-def _context(settings: Settings) -> ssl.SSLContext | None:
-    return load_certificate(settings.tls_cert, settings.tls_key, http2=settings.h2_limits is not None)
+def _certificates(settings: Settings) -> Certificates | None:
+    return load_certificates(settings.tls, http2=settings.h2_limits is not None)
 
 
 def _load(settings: Settings) -> Loaded:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from gruvihttp.commands.addresses import Bind
 from gruvihttp.commands.crew import Crew
 from gruvihttp.commands.operating import Operating
+from gruvihttp.commands.tlsoptions import Tls
 from gruvihttp.limits import H2Limits, Limits, Timeouts
 
 __all__ = ["Settings"]
@@ -20,8 +21,7 @@ class Settings(NamedTuple):
 
     application: str | None
     binds: tuple[Bind, ...]
-    tls_cert: str | None
-    tls_key: str | None
+    tls: Tls
     limits: Limits
     h2_limits: H2Limits | None
     timeouts: Timeouts

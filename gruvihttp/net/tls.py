@@ -1,4 +1,4 @@
-"""TLS contexts and what can be told about a TLS session. The session itself is driven in `tlslayer`."""
+"""TLS contexts by the options that users give. The session itself is driven in `tlslayer`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 from gruvihttp.net.sockets import RawSocket
 
-__all__ = ["TlsOption", "client_context", "environ_of", "server_context"]
+__all__ = ["TlsOption", "client_context", "server_context"]
 
 # What users may give as ``ssl=``. A callable gets the raw socket; so it can choose by address, or read new files.
 TlsOption: TypeAlias = bool | ssl.SSLContext | Callable[[RawSocket], ssl.SSLContext]
@@ -31,17 +31,6 @@ def server_context(option: TlsOption | None, sock: RawSocket) -> ssl.SSLContext 
     if option is True:
         raise TypeError("a server's ssl= must be an SSLContext with a certificate, not True")
     return _given_context(option, sock)
-
-
-def environ_of(session: ssl.SSLObject) -> dict[str, str]:
-    """HTTPS, SSL_PROTOCOL, SSL_CIPHER and SSL_CIPHER_USEKEYSIZE of a session, as CGI programs know them."""
-    described = {"HTTPS": "on"}
-    if (protocol := session.version()) is not None:
-        described["SSL_PROTOCOL"] = protocol
-    if (cipher := session.cipher()) is not None:
-        described["SSL_CIPHER"] = cipher[0]
-        described["SSL_CIPHER_USEKEYSIZE"] = str(cipher[2])  # text, as everything without a dot in an environ
-    return described
 
 
 def _given_context(option: TlsOption | None, sock: RawSocket) -> ssl.SSLContext | None:

@@ -250,6 +250,16 @@ USAGES = {
     "key-without-certificate": (
         ["serve", "--tls-key", "hello.py"], "--tls-key needs a certificate", r"name its file: --tls-cert cert\.pem",
     ),
+    "name-without-certificate": (
+        ["serve", "--tls-sni", "a", "hello.py", "hello.py"], "--tls-sni needs a certificate", "name its file: .*",
+    ),
+    "authorities-without-certificate": (
+        ["serve", "--tls-client-ca", "hello.py"], "--tls-client-ca needs a certificate", "name its file: .*",
+    ),
+    "verification-without-authorities": (
+        ["serve", "--tls-cert", "hello.py", "--tls-verify-client", "optional"],
+        "--tls-verify-client needs to know whom to trust", r"name the authorities: --tls-client-ca ca\.pem",
+    ),
     "no-certificate": (
         ["serve", "--tls-cert", "hello.py"], r"cannot use hello\.py: .*", "give them in PEM format, .*",
     ),

@@ -13,7 +13,8 @@ from gevent import ssl as gevent_ssl
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.net.deadline import moment_after
-from gruvihttp.net.tls import client_context, environ_of, server_context
+from gruvihttp.net.tls import client_context, server_context
+from gruvihttp.net.tlsfacts import environ_of
 from gruvihttp.net.transport import Transport
 
 Pair: TypeAlias = tuple[Transport, Transport]

@@ -32,6 +32,7 @@ import gevent
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
+    environ["worker"] = os.getpid()
     if path == "/slow":
         gevent.sleep(0.2)
     if path == "/read":

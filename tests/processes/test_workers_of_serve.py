@@ -158,3 +158,15 @@ def test_signal_while_workers_finish_ends_them_at_once(serve: Any) -> None:
     server.wait_for("waits for its workers to finish")
     assert server.end(signal.SIGTERM) == 0
     assert sock.recv(1) == b""
+
+
+def test_log_that_was_moved_away_begins_anew_in_all_workers(serve: Any, load: Any, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    server = serve("--access-log", "{environ:worker} {target}", "--access-log-file", "access.log")
+    clients = load(server.address)
+    clients.until(lambda: len(clients.pids) == 2)
+    log.rename(tmp_path / "access.log.1")
+    server.send(signal.SIGUSR1)
+    clients.until(lambda: log.exists() and len({line.split()[0] for line in log.read_text().splitlines()}) == 2)
+    clients.stop()
+    assert clients.failures == []

@@ -1,0 +1,52 @@
+"""What a serving process opens anew on request: the file of its log, and its certificates."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import click
+
+from gruvihttp.certificates import Certificates
+from gruvihttp.commands.logfile import LogFile
+
+__all__ = ["Renewal"]
+
+
+class Renewal:
+    """The log and the certificates of a process, as far as it has any."""
+
+    def __init__(self, log_file: LogFile | None, certificates: Certificates | None) -> None:
+        self._log_file = log_file
+        self._certificates = certificates
+
+    def signals(self) -> dict[int, Callable[[], object]]:
+        """What to do on which signal.
+
+        SIGHUP is left alone where nothing can be renewed: a terminal sends it when it closes.
+        """
+        actions: dict[int, Callable[[], object]] = {}
+        if self._log_file is not None:
+            actions[signal.SIGUSR1] = self.reopen
+        if self._log_file is not None or self._certificates is not None:
+            actions[signal.SIGHUP] = self.renew
+        return actions
+
+    def reopen(self) -> None:
+        """Open the file of the log anew."""
+        if self._log_file is None:
+            return
+        try:
+            self._log_file.reopen()
+        except OSError as exc:
+            _report(f"cannot write to {self._log_file.path}: {exc.strerror}; the log goes on where it was")
+
+    def renew(self) -> None:
+        """Open everything anew."""
+        self.reopen()
+        if self._certificates is not None and self._certificates.reload():
+            _report("the certificates have been loaded anew")
+
+
+def _report(text: str) -> None:
+    click.echo(f"gruvihttp: {text}", err=True)
