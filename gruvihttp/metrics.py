@@ -22,7 +22,8 @@ class Stats(TypedDict):
     So far: `accepted` connections; `handshake_failures` of TLS; `proxy_failures`, connections without the PROXY header
     that they should have begun with. Each of the `requests` has got a complete response, which `responses` counts by
     the class of its status, or was `aborted`. `refused` are those among the former that never reached the application.
-    Bytes are those of HTTP, as they are before TLS.
+    Bytes are those of HTTP, as they are before TLS. `http2_defences` are those of
+    `gruvihttp.sansio.h2errors.Defence`, by name.
     """
 
     ready: bool
@@ -38,6 +39,7 @@ class Stats(TypedDict):
     aborted: int
     received_bytes: int
     sent_bytes: int
+    http2_defences: dict[str, int]
 
 
 def by_class(statuses: list[int]) -> dict[str, int]:
@@ -76,6 +78,8 @@ def _lines(stats: Stats) -> Iterator[str]:
         yield from _metric(full, "counter", meaning, [("", values[name])])
     responses = [(f'{{class="{name}"}}', count) for name, count in stats["responses"].items()]
     yield from _metric("responses_total", "counter", "Complete responses, by the class of their status.", responses)
+    defences = [(f'{{defence="{name}"}}', count) for name, count in stats["http2_defences"].items()]
+    yield from _metric("http2_defences_total", "counter", "What peers were stopped from doing in HTTP/2.", defences)
 
 
 def _metric(name: str, kind: str, meaning: str, samples: Iterable[tuple[str, int]]) -> Iterator[str]:

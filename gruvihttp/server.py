@@ -170,6 +170,7 @@ class HttpServer(Server):
             aborted=tally.aborted,
             received_bytes=tally.received_bytes,
             sent_bytes=tally.sent_bytes,
+            http2_defences={str(defence): count for defence, count in tally.defences.items()},
         )
 
     def listen_metrics(self, address: Address, *, mode: int | None = None) -> None:

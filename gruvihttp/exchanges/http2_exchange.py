@@ -19,12 +19,13 @@ from gevent.hub import Waiter
 from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.http1_exchange import BROKEN_OFF, COMPLETE, Ending
 from gruvihttp.exchanges.response import ResponseHead, common_fields, plain_error, sendable_trailers
+from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import Request, parsed_response
 from gruvihttp.sansio.framing import has_no_content
-from gruvihttp.sansio.h2errors import ErrorCode
+from gruvihttp.sansio.h2errors import Defence, ErrorCode
 from gruvihttp.sansio.h2fields import lowercase_headers
 from gruvihttp.sansio.h2sender import LOW_WATER_BYTES
 from gruvihttp.sansio.h2streams import Stream
@@ -42,6 +43,7 @@ class Carrier(Protocol):
     engine: H2Engine
     notes: Any
     owner: Any
+    tally: Tally
 
     @property
     def write_timeout(self) -> float | None: ...
@@ -333,6 +335,8 @@ class Http2ServerExchange:
         while stream.queued_bytes > most_bytes:
             before = stream.queued_bytes
             if not self._wait(self.connection.write_timeout) and stream.queued_bytes >= before:
+                self.connection.tally.defences[Defence.SLOW_READER] += 1
+                self._engine.reset(stream, ErrorCode.CANCEL)
                 self.failure = Timeout("timed out: the peer does not read", phase="write")
                 raise self.failure
         if not stream.sent_end:

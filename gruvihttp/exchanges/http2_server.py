@@ -29,7 +29,7 @@ from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm
 from gruvihttp.sansio.events import ConnectionClosed, Data, EndOfMessage, Request
 from gruvihttp.sansio.frames import HIGHEST_ID
-from gruvihttp.sansio.h2errors import ErrorCode
+from gruvihttp.sansio.h2errors import Defence, ErrorCode
 from gruvihttp.sansio.h2events import (
     ConnectionFailed,
     PingAcknowledged,
@@ -68,6 +68,7 @@ class _Wait(Enum):
 
     ROOM = "the socket takes nothing"
     HEAD = "the preface or a section has begun"
+    SETTINGS = "our SETTINGS are not acknowledged"
     NOTICE = "the client may not know yet that we leave"
     REQUEST = "no stream is open"
     WINDOW = "no handler runs, and clients do not take what is left"
@@ -96,7 +97,7 @@ class Http2ServerConnection:
         self._config = config
         self._loop = get_hub().loop
         self._alarm = Alarm(self._loop, self._expire)
-        self._tally = config.tally
+        self.tally = config.tally
         self._workers = config.workers or Workers.of_hub()
         self._phase = OPEN
         self._wait: _Wait | None = None
@@ -159,7 +160,7 @@ class Http2ServerConnection:
             raise
 
     def _take(self, data: bytes) -> None:
-        self._tally.received_bytes += len(data)
+        self.tally.received_bytes += len(data)
         events = self.engine.receive(data, monotonic()) if data else self.engine.eof()
         for stream, event in events:
             kind = type(event)
@@ -186,6 +187,8 @@ class Http2ServerConnection:
 
     def _react(self, stream: Stream, event: Any) -> None:
         """What is rare."""
+        if getattr(event, "defence", None) is not None:
+            self._count(event.defence)
         match event:
             case RequestRefused():
                 if stream.owner is None:
@@ -216,8 +219,8 @@ class Http2ServerConnection:
         exchange.send_head(head)
         exchange.finish_at_once(content)
         exchange.end()
-        self._tally.refused += 1
-        self._tally.statuses[status] += 1
+        self.tally.refused += 1
+        self.tally.statuses[status] += 1
         if self._config.on_refusal is not None:
             self.refusal = (event.request, b"")
             self._config.on_refusal(self, status)
@@ -241,9 +244,9 @@ class Http2ServerConnection:
         self._ending.discard(exchange)
         exchange.end()
         if exchange.complete:
-            self._tally.statuses[exchange.head.status] += 1  # type: ignore[union-attr]  # complete, so there is one
+            self.tally.statuses[exchange.head.status] += 1  # type: ignore[union-attr]  # complete, so there is one
         else:
-            self._tally.aborted += 1
+            self.tally.aborted += 1
         self.flush_soon()
 
     def await_end(self, exchange: Http2ServerExchange) -> None:
@@ -301,7 +304,7 @@ class Http2ServerConnection:
             before = len(self._rest)
             self._rest = self.channel.try_send(self._rest)
             if len(self._rest) < before:
-                self._tally.sent_bytes += before - len(self._rest)
+                self.tally.sent_bytes += before - len(self._rest)
                 self._wait = None  # progress
             if self._rest:
                 self.channel.when_writable(self.flush_soon)
@@ -339,6 +342,8 @@ class Http2ServerConnection:
             return _Wait.NOTICE
         if engine.awaits_preface or engine.mid_section:
             return _Wait.HEAD
+        if self._phase is OPEN and engine.awaits_acknowledgement:
+            return _Wait.SETTINGS
         if self._running:
             return _Wait.HANDLER
         return _Wait.WINDOW if engine.streams else _Wait.REQUEST
@@ -348,7 +353,7 @@ class Http2ServerConnection:
         match wait:
             case _Wait.ROOM | _Wait.WINDOW:
                 return timeouts.write
-            case _Wait.HEAD:
+            case _Wait.HEAD | _Wait.SETTINGS:
                 return timeouts.head
             case _Wait.NOTICE:
                 return _NOTICE_SECONDS
@@ -363,15 +368,27 @@ class Http2ServerConnection:
         match self._wait:
             case _Wait.NOTICE | _Wait.REQUEST:
                 self._go_away()
-            case _Wait.HEAD | _Wait.WINDOW | _Wait.ROOM | _Wait.END:
+            case _Wait.SETTINGS:
+                self._count(Defence.SETTINGS_TIMEOUT)
+                self._go_away(ErrorCode.SETTINGS_TIMEOUT)
+            case _Wait.HEAD:
+                self._count(Defence.SLOW_HEAD)
                 self._lose(abort=True)
+            case _Wait.WINDOW | _Wait.ROOM:
+                self._count(Defence.SLOW_READER)
+                self._lose(abort=True)
+            case _Wait.END:
+                self._lose(abort=True)
+
+    def _count(self, defence: Defence) -> None:
+        self.tally.defences[defence] += 1
 
     # the end
 
-    def _go_away(self) -> None:
+    def _go_away(self, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
         """Take no stream any more that has not come."""
         self._phase = DRAINING
-        self.engine.goaway()
+        self.engine.goaway(code)
         self.flush_soon()
         self._watch()
 

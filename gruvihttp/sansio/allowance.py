@@ -7,23 +7,32 @@ dry, whatever its frames are, and a flood of any kind does. What happens then, a
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["Allowance"]
+from gruvihttp.sansio.h2errors import Defence
 
-PING: Final = 1
-SETTINGS: Final = 2
-PRIORITY: Final = 1
-EMPTY_DATA: Final = 1
-UNKNOWN_FRAME: Final = 1
-IDLE_UPDATE: Final = 1  # WINDOW_UPDATE where nothing waits for it
-INFORMATIONAL: Final = 1
-LATE_FRAME: Final = 1  # for a stream that is over
-# What a server pays for in work: streams that are begun and do not come to an end (CVE-2023-44487), whoever ends
-# them (CVE-2025-8671)
-RESET: Final = 5
-FAULT: Final = 5
-REFUSED: Final = 2
+__all__ = ["Allowance", "Cost"]
+
+class Cost(NamedTuple):
+    """What one frame costs, and which defence it is when a peer cannot pay."""
+
+    tokens: int
+    defence: Defence
+
+
+PING: Final = Cost(1, Defence.PING_FLOOD)
+SETTINGS: Final = Cost(2, Defence.SETTINGS_FLOOD)
+GOAWAY: Final = Cost(2, Defence.GOAWAY_FLOOD)
+PRIORITY: Final = Cost(1, Defence.PRIORITY_FLOOD)
+EMPTY_DATA: Final = Cost(1, Defence.EMPTY_DATA_FLOOD)
+UNKNOWN_FRAME: Final = Cost(1, Defence.UNKNOWN_FLOOD)
+IDLE_UPDATE: Final = Cost(1, Defence.UPDATE_FLOOD)  # WINDOW_UPDATE where nothing waits for it
+INFORMATIONAL: Final = Cost(1, Defence.INFORMATIONAL_FLOOD)
+LATE_FRAME: Final = Cost(1, Defence.LATE_FLOOD)  # for a stream that is over
+# What a server pays for in work: streams that are begun and do not come to an end, whoever ends them
+RESET: Final = Cost(5, Defence.RAPID_RESET)
+FAULT: Final = Cost(5, Defence.FAULT_FLOOD)
+REFUSED: Final = Cost(2, Defence.STREAM_FLOOD)
 
 FINISHED: Final = 5  # given back for each request that came to its end
 

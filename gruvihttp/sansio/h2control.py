@@ -11,7 +11,7 @@ from collections.abc import Callable
 from gruvihttp.sansio import allowance as costs
 from gruvihttp.sansio import frames
 from gruvihttp.sansio.frames import ACK, HIGHEST_ID, UINT32
-from gruvihttp.sansio.h2errors import ConnectionFault, ErrorCode, StreamFault
+from gruvihttp.sansio.h2errors import ConnectionFault, Defence, ErrorCode, StreamFault
 from gruvihttp.sansio.h2events import (
     GoAwayReceived,
     PingAcknowledged,
@@ -25,6 +25,9 @@ from gruvihttp.sansio.h2settings import PeerSettings
 from gruvihttp.sansio.h2streams import Stream
 
 __all__ = ["ControlFrames"]
+
+_ZERO = "WINDOW_UPDATE of 0"
+_WIDE = "a window that is too wide"
 
 
 class ControlFrames:
@@ -116,7 +119,7 @@ class ControlFrames:
             try:
                 opened = inbox.sender.open_stream(stream, delta)
             except OverflowError:
-                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS widen a window too far") from None
+                raise _too_wide() from None
             if opened:
                 inbox.put(stream, WindowOpened())
 
@@ -138,7 +141,7 @@ class ControlFrames:
         if len(content) < 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY of the wrong size")
         inbox = self._inbox
-        inbox.charge(costs.SETTINGS)
+        inbox.charge(costs.GOAWAY)
         last = UINT32.unpack_from(content)[0] & HIGHEST_ID
         code = ErrorCode.of(UINT32.unpack_from(content, 4)[0])
         # it may name a lower stream later, never a higher one (RFC 9113 §6.8)
@@ -169,29 +172,34 @@ class ControlFrames:
             inbox.charge(costs.IDLE_UPDATE)
         try:
             if not increment:
-                raise StreamFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+                raise StreamFault(ErrorCode.PROTOCOL_ERROR, _ZERO, Defence.ZERO_INCREMENT)
             if inbox.sender.open_stream(stream, increment):
                 inbox.put(stream, WindowOpened())
         except OverflowError:
-            inbox.fail(stream, StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too wide"))
+            fault = StreamFault(ErrorCode.FLOW_CONTROL_ERROR, _WIDE, Defence.WINDOW_OVERFLOW)
+            inbox.fail(stream, fault)
         except StreamFault as fault:
             inbox.fail(stream, fault)
 
     def _connection_window(self, increment: int) -> None:
         inbox = self._inbox
         if not increment:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, _ZERO, Defence.ZERO_INCREMENT)
         if inbox.sender.window > 0:
             inbox.charge(costs.IDLE_UPDATE)
         try:
             opened = inbox.sender.open_connection(increment)
         except OverflowError:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too wide") from None
+            raise _too_wide() from None
         if opened:
             inbox.put(inbox.connection, WindowOpened())
 
     def _continuation(self, flags: int, stream_id: int, content: bytes) -> None:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
+
+
+def _too_wide() -> ConnectionFault:
+    return ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, _WIDE, Defence.WINDOW_OVERFLOW)
 
 
 def _check_size(content: bytes, size: int) -> None:

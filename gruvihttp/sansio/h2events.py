@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gruvihttp.errors import RemoteProtocolError
 from gruvihttp.sansio.events import Event, GivenHeaders, Request
+from gruvihttp.sansio.h2errors import Defence
 from gruvihttp.sansio.h2settings import PeerSettings
 
 __all__ = [
@@ -50,11 +51,13 @@ class RequestRefused(Event):
 
     error: RemoteProtocolError
     request: Request | None
+    defence: Defence | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamReset(Event):
-    """The stream is over before its end. `local`: we had to end it, for a fault of the peer's that `reason` tells.
+    """The stream is over before its end. `local`: we had to end it, for a fault of the peer's that `reason` tells,
+    and that `defence` has found.
 
     `retryable`: the peer has not looked at the request (RFC 9113 §8.7).
     """
@@ -63,6 +66,7 @@ class StreamReset(Event):
     local: bool = False
     retryable: bool = False
     reason: str = ""
+    defence: Defence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +115,4 @@ class ConnectionFailed(Event):
 
     error_code: int
     reason: str
+    defence: Defence | None = None

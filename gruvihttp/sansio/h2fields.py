@@ -21,7 +21,7 @@ from gruvihttp.errors import (
 from gruvihttp.sansio import grammar
 from gruvihttp.sansio.authority import names_host, names_host_and_port
 from gruvihttp.sansio.events import Request, parsed_request, parsed_response
-from gruvihttp.sansio.h2errors import ErrorCode, StreamFault
+from gruvihttp.sansio.h2errors import Defence, ErrorCode, StreamFault
 from gruvihttp.sansio.h2events import ExtendedConnect
 from gruvihttp.sansio.headers import (
     EMPTY,
@@ -68,12 +68,16 @@ _TUNNEL = frozenset((b":method", b":authority"))
 
 
 class RequestHead(NamedTuple):
-    """A request, and what its fields say about its content. `refusal`: it is to be answered with that error."""
+    """A request, and what its fields say about its content.
+
+    `refusal`: it is to be answered with that error; `defence` has found it.
+    """
 
     request: Request | None
     content_length: int | None = None
     expects_continue: bool = False
     refusal: RemoteProtocolError | None = None
+    defence: Defence | None = None
 
 
 def classify_request(name: bytes, value: bytes) -> int:

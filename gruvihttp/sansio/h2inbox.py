@@ -5,9 +5,9 @@ Bytes are not known here.
 
 from __future__ import annotations
 
-from gruvihttp.sansio.allowance import FAULT, Allowance
+from gruvihttp.sansio.allowance import FAULT, Allowance, Cost
 from gruvihttp.sansio.events import Event
-from gruvihttp.sansio.h2errors import ConnectionFault, ErrorCode, StreamFault
+from gruvihttp.sansio.h2errors import ConnectionFault, Defence, ErrorCode, StreamFault
 from gruvihttp.sansio.h2events import StreamReset
 from gruvihttp.sansio.h2sender import Sender
 from gruvihttp.sansio.h2streams import Stream, Streams
@@ -34,21 +34,23 @@ class Inbox:
         """One more event."""
         self.events.append((stream, event))
 
-    def charge(self, tokens: int) -> None:
+    def charge(self, cost: Cost) -> None:
         """Let the peer pay for trouble. Raises ConnectionFault when it cannot."""
-        if not self._allowance.spend(tokens):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that bring nobody forward")
+        if not self._allowance.spend(cost.tokens):
+            reason = "too many frames that bring nobody forward"
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, reason, cost.defence)
 
     def fail(self, stream: Stream, fault: StreamFault) -> None:
         """End a stream for a fault of the peer's."""
-        self.reset(stream, fault.code, fault.reason)
+        self.reset(stream, fault.code, fault.reason, fault.defence)
         if self.server:
             self.charge(FAULT)
 
-    def reset(self, stream: Stream, code: int, reason: str) -> None:
+    def reset(self, stream: Stream, code: int, reason: str, defence: Defence) -> None:
         """End a stream, and say so to both sides."""
         self.sender.reset(stream, code)
-        self.put(stream, StreamReset(code, local=True, retryable=code == ErrorCode.REFUSED_STREAM, reason=reason))
+        retryable = code == ErrorCode.REFUSED_STREAM
+        self.put(stream, StreamReset(code, local=True, retryable=retryable, reason=reason, defence=defence))
 
     def is_idle(self, stream_id: int) -> bool:
         """Whether nobody has begun this stream yet."""

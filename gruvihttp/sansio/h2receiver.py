@@ -32,7 +32,7 @@ from gruvihttp.sansio.frames import (
     SETTINGS,
 )
 from gruvihttp.sansio.h2control import ControlFrames
-from gruvihttp.sansio.h2errors import ConnectionFault, ErrorCode, StreamFault
+from gruvihttp.sansio.h2errors import ConnectionFault, Defence, ErrorCode, StreamFault
 from gruvihttp.sansio.h2events import RequestRefused
 from gruvihttp.sansio.h2inbox import Inbox
 from gruvihttp.sansio.h2sections import Sections
@@ -168,10 +168,10 @@ class Receiver:
         if stream_id != self._parts_stream:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of another stream's section")
         if not content and not flags & END_HEADERS:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "an empty CONTINUATION")
+            raise _too_much_section("an empty CONTINUATION")
         parts.append(content)
         if len(parts) > self._limits.continuation_count + 1 or sum(map(len, parts)) > self._limits.block_bytes:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a section that is too large")
+            raise _too_much_section("a section that is too large")
         if flags & END_HEADERS:
             self._only = None
             self._parts = []
@@ -214,7 +214,8 @@ class Receiver:
         connection = self._inbox.connection
         connection.recv_window -= length
         if connection.recv_window < 0:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more than the connection's window")
+            reason = "more than the connection's window"
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, reason, Defence.WINDOW_EXCEEDED)
         connection.credited += length
         if connection.credited * 2 >= connection.window_bytes:
             self._inbox.sender.updates[connection] = None
@@ -236,7 +237,8 @@ class Receiver:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "DATA before the head")
         stream.recv_window -= length
         if stream.recv_window < 0:
-            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "more than the stream's window")
+            reason = "more than the stream's window"
+            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, reason, Defence.WINDOW_EXCEEDED)
         content = self._content_left
         if stream.left_to_receive is not None:
             if content > stream.left_to_receive:
@@ -299,6 +301,10 @@ class Receiver:
                 stream.window_bytes = grown
                 stream.credited += grown - window
             self._inbox.sender.updates[stream] = None
+
+
+def _too_much_section(reason: str) -> ConnectionFault:
+    return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, reason, Defence.CONTINUATION_FLOOD)
 
 
 def _without_extras(data: bytes, start: int, stop: int, flags: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from gruvihttp.sansio import allowance as costs
 from gruvihttp.sansio.events import END_OF_MESSAGE, EndOfMessage, Response
 from gruvihttp.sansio.frames import HIGHEST_ID
 from gruvihttp.sansio.framing import has_no_content
-from gruvihttp.sansio.h2errors import ConnectionFault, ErrorCode, StreamFault
+from gruvihttp.sansio.h2errors import ConnectionFault, Defence, ErrorCode, StreamFault
 from gruvihttp.sansio.h2events import RequestRefused
 from gruvihttp.sansio.h2fields import (
     RequestHead,
@@ -33,6 +33,8 @@ __all__ = ["Sections"]
 
 _MOST_KNOWN = 256
 _LONGEST_KNOWN = 512  # bytes of a block
+# That much larger than its block, an oversized list was made to be so: it names the same large entry again and again
+_BOMB_RATIO = 16
 
 
 class Sections:
@@ -72,7 +74,7 @@ class Sections:
             except StreamFault as fault:
                 inbox.fail(stream, fault)
             except FieldsTooLarge as exc:
-                inbox.fail(stream, StreamFault(ErrorCode.PROTOCOL_ERROR, str(exc)))
+                inbox.fail(stream, StreamFault(ErrorCode.PROTOCOL_ERROR, str(exc), self._defence(block)))
         elif inbox.server and stream_id > inbox.streams.highest and stream_id & 1:
             self._read_request(stream_id, block, ends=ends)
         else:
@@ -124,7 +126,7 @@ class Sections:
         streams.highest = stream_id
         stream = Stream(stream_id, send_window=inbox.sender.stream_window, recv_window=self.stream_window)
         if streams.taken >= self.most_streams or stream_id > self.last_id:
-            inbox.reset(stream, ErrorCode.REFUSED_STREAM, "too many streams, or going away")
+            inbox.reset(stream, ErrorCode.REFUSED_STREAM, "too many streams, or going away", Defence.STREAM_LIMIT)
             inbox.charge(costs.REFUSED)
         elif head is None:
             assert fault is not None
@@ -141,7 +143,7 @@ class Sections:
         try:
             fields, marks = self._decode(block)
         except FieldsTooLarge as exc:
-            return RequestHead(None, refusal=exc)
+            return RequestHead(None, refusal=exc, defence=self._defence(block))
         head = request_of(
             fields, marks, connect_protocol=self.connect_protocol, content_limit=self._limits.content_bytes
         )
@@ -151,15 +153,20 @@ class Sections:
             self._known[block] = head
         return head
 
+    def _defence(self, block: bytes) -> Defence:
+        """Which one has found the block, which was just decoded, to be too large."""
+        is_bomb = self._decoder.unfolded_bytes > len(block) * _BOMB_RATIO
+        return Defence.HPACK_BOMB if is_bomb else Defence.HEADER_LIST
+
     def _begin(self, stream: Stream, head: RequestHead, *, ends: bool) -> None:
-        request, length, stream.expects_continue, refusal = head
+        request, length, stream.expects_continue, refusal, defence = head
         stream.got_head = True
         if request is not None:
             stream.method = request.method
         if refusal is not None:
             stream.dropping = True
             stream.got_end = ends
-            self._inbox.put(stream, RequestRefused(refusal, request))
+            self._inbox.put(stream, RequestRefused(refusal, request, defence))
             return
         if length is not None:
             if ends and length:

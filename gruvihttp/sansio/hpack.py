@@ -65,12 +65,13 @@ class Decoder:
     single name or value.
 
     After `decode`, `repeatable` says that the block has changed nothing, and spelled out no secret: the same bytes
-    mean the same, until a block comes that is not repeatable.
+    mean the same, until a block comes that is not repeatable. `unfolded_bytes` is the size of a list that was larger
+    than `list_bytes`, else 0.
     """
 
     __slots__ = (
         "_classify", "_entries", "_field_bytes", "_fields_count", "_limit", "_list_bytes", "_must_shrink", "_oversized",
-        "_size", "_static", "_table_bytes", "repeatable",
+        "_size", "_static", "_table_bytes", "repeatable", "unfolded_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +88,7 @@ class Decoder:
         self._must_shrink = False
         self._oversized = False
         self.repeatable = True
+        self.unfolded_bytes = 0
 
     def set_limit(self, table_bytes: int) -> None:
         """Our SETTINGS_HEADER_TABLE_SIZE, once the peer must follow it.
@@ -103,6 +105,7 @@ class Decoder:
         """
         self.repeatable = True
         self._oversized = False
+        self.unfolded_bytes = 0
         try:
             pos = self._table_sizes(block)
             fields, marks = self._fields(block, pos)
@@ -160,6 +163,7 @@ class Decoder:
             marks += mark
         if left < 0:
             self._oversized = True
+            self.unfolded_bytes = self._list_bytes - left
         return fields, marks
 
     def _literal(self, block: bytes, pos: int, first: int) -> tuple[_Entry, int]:

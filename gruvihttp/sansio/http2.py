@@ -31,7 +31,7 @@ from gruvihttp.sansio.allowance import Allowance
 from gruvihttp.sansio.events import CONNECTION_CLOSED, Event, InformationalResponse, Request, Response
 from gruvihttp.sansio.frames import HIGHEST_ID, PREFACE
 from gruvihttp.sansio.h2control import ControlFrames
-from gruvihttp.sansio.h2errors import ConnectionFault, ErrorCode
+from gruvihttp.sansio.h2errors import ConnectionFault, Defence, ErrorCode
 from gruvihttp.sansio.h2events import ConnectionFailed, ExtendedConnect, StreamIncomplete
 from gruvihttp.sansio.h2heads import of_request, of_response, of_trailers
 from gruvihttp.sansio.h2inbox import Inbox
@@ -190,7 +190,8 @@ class H2Engine:
     def _check_output(self) -> None:
         limits, sender = self._h2_limits, self._sender
         if sender.control_bytes > limits.control_bytes or sender.control_count > limits.control_count:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "answers that the peer does not read")
+            reason = "answers that the peer does not read"
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, reason, Defence.UNREAD_ANSWERS)
 
     def _fail(self, fault: ConnectionFault) -> None:
         self.failed = True
@@ -198,7 +199,7 @@ class H2Engine:
             self._streams.abandon(stream)
         debug = fault.reason.encode("ascii", "replace")[:_DEBUG_BYTES]
         self._sender.fail(frames.goaway(self._streams.highest, fault.code, debug))
-        self._inbox.put(self.connection, ConnectionFailed(fault.code, fault.reason))
+        self._inbox.put(self.connection, ConnectionFailed(fault.code, fault.reason, fault.defence))
 
     # what is to be sent
 

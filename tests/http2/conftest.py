@@ -1,8 +1,9 @@
-"""An engine with what it says in words, and the h2 package behind the engine's own interface."""
+"""An engine with what it says in words; the h2 package behind that interface, and as a client over sockets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Any
 
 import h2.config
@@ -39,6 +40,7 @@ from gruvihttp.sansio.h2events import (
 )
 from gruvihttp.sansio.headers import EMPTY, Headers
 from gruvihttp.sansio.http2 import H2Engine
+from gruvihttp.testing import RawPeer
 
 
 def name_of(code: int) -> str:
@@ -275,6 +277,118 @@ class LibraryEngine:
         stream.sent_end = last
 
 
+GUARD = 10.0
+
+
+class Talk:
+    """A client's connection: h2 decides what is said, and this keeps what was heard, by stream."""
+
+    def __init__(self, address: Any, *, window: int | None = None) -> None:
+        self.peer = RawPeer.connect(address)
+        config = h2.config.H2Configuration(
+            header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
+        )
+        self.h2 = h2.connection.H2Connection(config)
+        if window is not None:
+            sizes = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+            self.h2.local_settings = h2.settings.Settings(client=True, initial_values=sizes)
+        self.h2.initiate_connection()
+        self.credits = True  # whether content that comes opens the windows again
+        self.heads: dict[int, dict[str, str]] = {}
+        self.informational: dict[int, list[dict[str, str]]] = {}
+        self.content: dict[int, bytes] = {}
+        self.trailers: dict[int, list[tuple[str, str]]] = {}
+        self.resets: dict[int, int] = {}
+        self.ended: list[int] = []
+        self.goaways: list[int] = []  # their error codes
+        self.over = False
+        self.held = b""
+        self.flush()
+
+    def flush(self) -> None:
+        self.peer.send(self.h2.data_to_send())
+
+    def begin(self, path: str = "/", *fields: tuple[str, str], method: str = "GET", end: bool = True) -> int:
+        """Send the head of a request; the number of its stream."""
+        stream = self.h2.get_next_available_stream_id()
+        pseudo = [(":method", method), (":authority", "a.example"), (":scheme", "http"), (":path", path)]
+        self.h2.send_headers(stream, [*pseudo, *fields], end_stream=end)
+        self.flush()
+        return stream
+
+    def data(self, stream: int, content: bytes, *, end: bool = False) -> None:
+        self.h2.send_data(stream, content, end_stream=end)
+        self.flush()
+
+    def upload(self, stream: int, content: bytes) -> None:
+        """Send content as the windows allow it, and the end."""
+        while content:
+            room = min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
+            if room > 0:
+                self.data(stream, content[:room])
+                content = content[room:]
+            else:
+                self.hear()
+        self.data(stream, b"", end=True)
+
+    def hear(self) -> None:
+        """Wait for more, and take it in."""
+        data = self.peer.channel.receive(monotonic() + GUARD)
+        if not data:
+            self.over = True
+            return
+        self.held += data
+        while len(self.held) >= 9:
+            frame, length = hyperframe.frame.Frame.parse_frame_header(memoryview(self.held[:9]))
+            if len(self.held) < 9 + length:
+                break
+            content, self.held = self.held[: 9 + length], self.held[9 + length :]
+            if isinstance(frame, hyperframe.frame.GoAwayFrame):  # behind it h2 takes nothing any more
+                frame.parse_body(memoryview(content[9:]))
+                self.goaways.append(frame.error_code)
+                continue
+            for event in self.h2.receive_data(content):
+                self.note(event)
+        if not self.goaways or self.h2.open_outbound_streams:
+            self.flush()
+
+    def note(self, event: Any) -> None:
+        fields: Any = getattr(event, "headers", ())  # as text, since it was told to decode them
+        match event:
+            case h2.events.InformationalResponseReceived():
+                self.informational.setdefault(event.stream_id, []).append(dict(fields))
+            case h2.events.ResponseReceived():
+                self.heads[event.stream_id] = dict(fields)
+            case h2.events.DataReceived():
+                known = self.content.get(event.stream_id, b"")
+                self.content[event.stream_id] = known + event.data
+                if self.credits and event.flow_controlled_length:
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            case h2.events.TrailersReceived():
+                self.trailers[event.stream_id] = list(fields)
+            case h2.events.StreamEnded():
+                self.ended.append(event.stream_id)
+            case h2.events.StreamReset():
+                self.resets[event.stream_id] = event.error_code
+
+    def hear_until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            assert not self.over, "the connection ended too soon"
+            self.hear()
+
+    def answer(self, stream: int) -> tuple[str, bytes]:
+        """Status and content of a whole response."""
+        self.hear_until(lambda: stream in self.ended)
+        return self.heads[stream][":status"], self.content.get(stream, b"")
+
+    def get(self, path: str = "/") -> tuple[str, bytes]:
+        return self.answer(self.begin(path))
+
+    def reset(self, stream: int, code: int = ErrorCode.CANCEL) -> None:
+        self.h2.reset_stream(stream, code)
+        self.flush()
+
+
 # Fixtures of the whole session, for hypothesis wants none that it would have to renew for each example.
 
 
@@ -314,3 +428,9 @@ def client() -> Any:
 @pytest.fixture(scope="session")
 def library() -> Any:
     return LibraryEngine
+
+
+@pytest.fixture(scope="session")
+def talking() -> Any:
+    """Connect to an address as a client: `Talk`."""
+    return Talk

@@ -12,6 +12,7 @@ import pytest
 from gevent.event import Event
 
 from gruvihttp.metrics import Stats, by_class, exposition
+from gruvihttp.sansio.h2errors import Defence
 from gruvihttp.server import HttpServer
 from gruvihttp.testing import RawPeer
 
@@ -43,6 +44,7 @@ def test_new_server_has_counted_nothing() -> None:
             "aborted": 0,
             "received_bytes": 0,
             "sent_bytes": 0,
+            "http2_defences": {str(defence): 0 for defence in Defence},
         }
 
 
@@ -186,14 +188,15 @@ def test_every_number_is_told_with_its_type_and_meaning() -> None:
     lines = exposition(stats_of(requests=3, responses=by_class([0] * 200 + [2] + [0] * 300 + [1]))).splitlines()
     samples = [line for line in lines if not line.startswith("#")]
     for sample in samples:
-        match = re.fullmatch(r'(gruvihttp_[a-z_]+)(\{class="\dxx"\})? \d+', sample)
+        match = re.fullmatch(r'(gruvihttp_[a-z0-9_]+)(\{(?:class="\dxx"|defence="[a-z_]+")\})? \d+', sample)
         assert match is not None
         assert any(line.startswith(f"# HELP {match[1]} ") for line in lines)
         kind = "counter" if match[1].endswith("_total") else "gauge"
         assert f"# TYPE {match[1]} {kind}" in lines
     assert "gruvihttp_requests_total 3" in samples
     assert 'gruvihttp_responses_total{class="2xx"} 2' in samples
-    assert len(samples) == len(Stats.__annotations__) - 1 + 5
+    assert 'gruvihttp_http2_defences_total{defence="rapid_reset"} 0' in samples
+    assert len(samples) == len(Stats.__annotations__) - 2 + 5 + len(Defence)
     assert len(set(samples)) == len(samples)
 
 

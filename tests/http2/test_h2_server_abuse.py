@@ -1,0 +1,421 @@
+"""What peers do who mean harm, frame by frame against a running server: our outcome, and the counter that has moved.
+
+An attack is sent as raw frames. Whatever it is, the server either goes on and answers a good request on the same
+connection, or says GOAWAY and closes. What else it says is listed with each attack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gevent
+import hpack
+import hyperframe.frame
+import pytest
+from gevent.event import Event
+
+from gruvihttp.errors import TransportError
+from gruvihttp.limits import H2Limits, Limits, Timeouts
+from gruvihttp.sansio import frames as f
+from gruvihttp.sansio.h2errors import ErrorCode
+from gruvihttp.server import HttpServer
+from gruvihttp.testing import RawPeer
+
+Serve = Callable[..., HttpServer]
+GUARD = 10.0
+Fields = list[tuple[bytes, bytes]]
+
+GET = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")]
+SLOW = [*GET[:3], (b":path", b"/slow")]
+GOOD = 99_001  # the stream of the good request
+CALM = "GOAWAY ENHANCE_YOUR_CALM"
+
+
+def block(fields: Fields) -> bytes:
+    """Without a table, so that requests do not depend on each other."""
+    return hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(*pair) for pair in fields], huffman=False)
+
+
+def headers(stream_id: int, fields: Fields = GET, *, end: bool = True, flags: int = f.END_HEADERS) -> bytes:
+    return f.frame(f.HEADERS, flags | (f.END_STREAM if end else 0), stream_id, block(fields))
+
+
+def data(stream_id: int, content: bytes = b"") -> bytes:
+    return f.frame(f.DATA, 0, stream_id, content)
+
+
+class Attacker:
+    """A connection that says whatever it likes, and notes what it hears: faults in words, the rest by stream."""
+
+    def __init__(self, address: Any) -> None:
+        self.peer = RawPeer.connect(address)
+        self.faults: list[str] = []
+        self.statuses: dict[int, bytes] = {}
+        self.content: dict[int, bytes] = {}
+        self.ended: set[int] = set()
+        self.pongs = 0
+        self.over = False
+        self._decoder = hpack.Decoder()
+
+    def greet(self, *settings: tuple[int, int]) -> None:
+        self.say(f.PREFACE + f.settings(settings) + f.frame(f.SETTINGS, f.ACK, 0))
+
+    def say(self, content: bytes) -> None:
+        try:
+            self.peer.send(content)
+        except TransportError:  # the server has had enough
+            pass
+
+    def hear(self) -> None:
+        """Note the next frame, or the end."""
+        try:
+            head = self.peer.read(9)
+            if len(head) < 9:
+                self.over = True
+                return
+            frame, length = hyperframe.frame.Frame.parse_frame_header(memoryview(head))
+            frame.parse_body(memoryview(self.peer.read(length)))
+        except TransportError:
+            self.over = True
+            return
+        match frame:
+            case hyperframe.frame.HeadersFrame():
+                fields = self._decoder.decode(frame.data, raw=True)
+                self.statuses[frame.stream_id] = bytes(fields[0][1])
+            case hyperframe.frame.DataFrame():
+                self.content[frame.stream_id] = self.content.get(frame.stream_id, b"") + frame.data
+            case hyperframe.frame.RstStreamFrame():
+                self.faults.append(f"RST {frame.stream_id} {ErrorCode(frame.error_code).name}")
+            case hyperframe.frame.GoAwayFrame():
+                self.faults.append(f"GOAWAY {ErrorCode(frame.error_code).name}")
+            case hyperframe.frame.PingFrame():
+                self.pongs += 1
+        if "END_STREAM" in frame.flags:
+            self.ended.add(frame.stream_id)
+
+    def hear_until(self, condition: Callable[[], object]) -> None:
+        while not self.over and not condition():
+            self.hear()
+
+    def pause(self) -> None:
+        """Let the server get at what was said."""
+        seen = self.pongs
+        self.say(f.ping(bytes(8)))
+        self.hear_until(lambda: self.pongs > seen)
+
+
+class Site:
+    """Answers at once, but /slow when it may; reads nothing."""
+
+    def __init__(self) -> None:
+        self.opened = Event()
+        self.calls = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        self.calls += 1
+        if environ["PATH_INFO"] == "/slow":
+            assert self.opened.wait(GUARD)
+        start_response("200 OK", [])
+        return [b"x" * 1_000_000] if environ["PATH_INFO"] == "/large" else [b"index"]
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    made = Site()
+    yield made
+    made.opened.set()
+
+
+@pytest.fixture
+def serve(site: Site) -> Iterator[Callable[..., HttpServer]]:
+    servers: list[HttpServer] = []
+
+    def start(address: Any = ("127.0.0.1", 0), **options: Any) -> HttpServer:
+        server = HttpServer(site, **options)
+        server.listen(address)
+        servers.append(server)
+        return server
+
+    yield start
+    site.opened.set()
+    for server in servers:
+        server.close(timeout=0)
+
+
+def moved(server: HttpServer) -> dict[str, int]:
+    """The counters that are not 0."""
+    return {name: count for name, count in server.stats()["http2_defences"].items() if count}
+
+
+# attacks: (what is sent, what the server says to it, which counters have moved, options of the server)
+
+
+class Row(NamedTuple):
+    attack: Callable[[Attacker], object]
+    faults: list[str]
+    counted: dict[str, int]
+    options: dict[str, Any] = {}
+
+
+def says(content: bytes) -> Callable[[Attacker], object]:
+    return lambda attacker: attacker.say(content)
+
+
+def many(make: Callable[[int], bytes], count: int, first: bytes = b"") -> Callable[[Attacker], object]:
+    return says(first + b"".join(make(number) for number in range(count)))
+
+
+def rapid_reset(attacker: Attacker) -> None:
+    """CVE-2023-44487: forty at a time."""
+    for begin in range(1, 2000, 80):
+        attacker.say(b"".join(headers(n) + f.reset(n, 8) for n in range(begin, begin + 80, 2)))
+        attacker.pause()
+
+
+def made_to_reset(attacker: Attacker) -> None:
+    """CVE-2025-8671: the server resets the streams, since the client makes it."""
+    for begin in range(1, 2000, 80):
+        attacker.say(b"".join(headers(n, end=False) + f.window_update(n, 0) for n in range(begin, begin + 80, 2)))
+        attacker.pause()
+
+
+def unread_upload(attacker: Attacker) -> None:
+    attacker.say(headers(1, SLOW, end=False) + data(1, bytes(15_000)) * 4)
+
+
+def unpacked(size: int) -> bytes:
+    """An entry of 4000 bytes in the table, and references to it."""
+    return block(GET) + b"\x40\x01a" + b"\x7f\xa1\x1e" + b"x" * 4000 + b"\xbe" * size
+
+
+ATTACKS = {
+    # http2.md's own list
+    "upload that nobody reads": Row(unread_upload, [], {}),
+    "rapid reset": Row(rapid_reset, [CALM], {"rapid_reset": 1}),
+    "streams that the server has to reset": Row(
+        made_to_reset, ["*", CALM], {"zero_increment": 166, "fault_flood": 1},
+        {"h2_limits": H2Limits(tokens_per_second=1)},
+    ),
+    "PING flood": Row(many(lambda n: f.ping(bytes(8)), 10_000), [CALM], {"ping_flood": 1}),
+    "SETTINGS flood": Row(many(lambda n: f.settings([]), 10_000), [CALM], {"settings_flood": 1}),
+    "CONTINUATION flood": Row(
+        many(lambda n: f.frame(f.CONTINUATION, 0, 1, bytes(16_000)), 81, headers(1, flags=0)),
+        [CALM], {"continuation_flood": 1},
+    ),
+    "small CONTINUATION flood": Row(
+        many(lambda n: f.frame(f.CONTINUATION, 0, 1, b"\x82"), 9, headers(1, flags=0)),
+        [CALM], {"continuation_flood": 1},
+    ),
+    "empty CONTINUATION": Row(
+        says(headers(1, flags=0) + f.frame(f.CONTINUATION, 0, 1)), [CALM], {"continuation_flood": 1}
+    ),
+    "HPACK bomb": Row(says(f.frame(f.HEADERS, 5, 1, unpacked(7000))), ["431 1"], {"hpack_bomb": 1}),
+    "more streams than allowed": Row(
+        many(lambda n: headers(2 * n + 1, SLOW), 120),
+        [f"RST {2 * n + 1} REFUSED_STREAM" for n in range(100, 120)], {"stream_limit": 20},
+    ),
+    "malformed request": Row(says(headers(1, GET[1:])), ["RST 1 PROTOCOL_ERROR"], {"malformed": 1}),
+    "empty DATA": Row(
+        many(lambda n: data(1), 10_000, headers(1, SLOW, end=False)), [CALM], {"empty_data_flood": 1}
+    ),
+    # further floods
+    "streams far beyond the limit": Row(
+        many(lambda n: headers(2 * n + 1, SLOW), 1000), ["*", CALM], {"stream_limit": 500, "stream_flood": 1}
+    ),
+    "malformed requests": Row(
+        many(lambda n: headers(2 * n + 1, GET[1:]), 300), ["*", CALM], {"malformed": 200, "fault_flood": 1}
+    ),
+    "PRIORITY flood": Row(
+        many(lambda n: f.frame(f.PRIORITY, 0, 1, bytes(5)), 2000), [CALM], {"priority_flood": 1}
+    ),
+    "unknown frames": Row(many(lambda n: f.frame(0x77, 0, 0), 2000), [CALM], {"unknown_flood": 1}),
+    "WINDOW_UPDATE flood": Row(many(lambda n: f.window_update(0, 1), 2000), [CALM], {"update_flood": 1}),
+    "RST_STREAM of a stream that is over": Row(
+        many(lambda n: f.reset(1, 8), 2000, headers(1, SLOW)), [CALM], {"late_flood": 1}
+    ),
+    "GOAWAY flood": Row(many(lambda n: f.goaway(0, 0), 1000), [CALM], {"goaway_flood": 1}),
+    # windows
+    "stream's window too wide": Row(
+        says(headers(1, SLOW) + f.window_update(1, f.HIGHEST_ID)), ["RST 1 FLOW_CONTROL_ERROR"], {"window_overflow": 1}
+    ),
+    "connection's window too wide": Row(
+        says(f.window_update(0, f.HIGHEST_ID)), ["GOAWAY FLOW_CONTROL_ERROR"], {"window_overflow": 1}
+    ),
+    "SETTINGS make a window too wide": Row(
+        says(headers(1, SLOW) + f.window_update(1, f.HIGHEST_ID - 65535) + f.settings([(4, 65536)])),
+        ["GOAWAY FLOW_CONTROL_ERROR"], {"window_overflow": 1},
+    ),
+    "stream's window wider by nothing": Row(
+        says(headers(1, SLOW) + f.window_update(1, 0)), ["RST 1 PROTOCOL_ERROR"], {"zero_increment": 1}
+    ),
+    "connection's window wider by nothing": Row(
+        says(f.window_update(0, 0)), ["GOAWAY PROTOCOL_ERROR"], {"zero_increment": 1}
+    ),
+    "more than the stream's window": Row(
+        says(headers(1, SLOW, end=False) + data(1, bytes(16384)) * 4 + data(1, b"x")),
+        ["RST 1 FLOW_CONTROL_ERROR"], {"window_exceeded": 1},
+    ),
+    # fields
+    "list too large": Row(
+        says(headers(1, [*GET, (b"x", b"y" * 10_000)])), ["431 1"], {"header_list": 1},
+        {"limits": Limits(fields_bytes=9000)},
+    ),
+    "field too long": Row(
+        says(headers(1, [*GET, (b"x", b"y" * 1000)])), ["431 1"], {"header_list": 1},
+        {"h2_limits": H2Limits(field_bytes=999)},
+    ),
+    "too many fields": Row(says(headers(1, GET + [(b"x", b"y")] * 120)), ["431 1"], {"header_list": 1}),
+    "trailers too large": Row(
+        says(headers(1, SLOW, end=False) + headers(1, [(b"x", b"y" * 9000)])), ["RST 1 PROTOCOL_ERROR"],
+        {"header_list": 1},
+    ),
+    # breaches
+    "index beyond the table": Row(
+        says(f.frame(f.HEADERS, 5, 1, b"\xff\x7f")), ["GOAWAY COMPRESSION_ERROR"], {"protocol": 1}
+    ),
+    "even stream": Row(says(headers(2)), ["GOAWAY PROTOCOL_ERROR"], {"protocol": 1}),
+    "frame too large": Row(says(data(1, bytes(16385))), ["GOAWAY FRAME_SIZE_ERROR"], {"protocol": 1}),
+    "PUSH_PROMISE": Row(
+        says(f.frame(f.PUSH_PROMISE, 4, 1, bytes(4))), ["GOAWAY PROTOCOL_ERROR"], {"protocol": 1}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attack_has_its_outcome_and_its_counter(name: str, serve: Serve, site: Site) -> None:
+    row = ATTACKS[name]
+    server = serve(**row.options)
+    attacker = Attacker(server.address)
+    attacker.greet()
+    row.attack(attacker)
+    if row.faults and row.faults[-1].startswith("GOAWAY"):
+        attacker.hear_until(lambda: attacker.over)
+    else:
+        attacker.pause()
+        if server.stats()["active_requests"] >= 100:
+            site.opened.set()
+            attacker.hear_until(lambda: len(attacker.ended) == 100)
+        attacker.say(headers(GOOD))
+        attacker.hear_until(lambda: GOOD in attacker.ended)
+        assert attacker.statuses[GOOD] == b"200"
+    refusals = [f"{status.decode()} {stream}" for stream, status in attacker.statuses.items() if status >= b"400"]
+    said = refusals + attacker.faults
+    if row.faults[:1] == ["*"]:  # some streams are reset; how many of that can be heard depends on the system
+        assert all(fault.startswith("RST ") for fault in said[:-1])
+        said[:-1] = ["*"]
+    assert said == row.faults
+    assert moved(server) == row.counted
+
+
+def test_rapid_reset_reaches_the_application_two_hundred_times_at_most(
+    serve: Serve, site: Site
+) -> None:
+    attacker = Attacker(serve().address)
+    attacker.greet()
+    rapid_reset(attacker)
+    attacker.hear_until(lambda: attacker.over)
+    assert 0 < site.calls <= 210
+
+
+# windows
+
+
+def test_window_of_nothing_then_five_bytes_lets_five_bytes_through(serve: Serve) -> None:
+    server = serve()
+    attacker = Attacker(server.address)
+    attacker.greet((4, 0))
+    attacker.say(headers(1, [*GET[:3], (b":path", b"/large")]))
+    attacker.hear_until(lambda: 1 in attacker.statuses)
+    attacker.pause()
+    assert 1 not in attacker.content
+    attacker.say(f.window_update(1, 5))
+    attacker.hear_until(lambda: attacker.content.get(1))
+    attacker.pause()
+    assert attacker.content[1] == b"xxxxx"
+    assert moved(server) == {}
+
+
+def test_window_that_settings_made_negative_has_to_be_filled_first(serve: Serve) -> None:
+    attacker = Attacker(serve().address)
+    attacker.greet((4, 10))
+    attacker.say(headers(1, [*GET[:3], (b":path", b"/large")]))
+    attacker.hear_until(lambda: len(attacker.content.get(1, b"")) == 10)
+    attacker.say(f.settings([(4, 0)]) + f.window_update(1, 10))  # 10 were sent: -10, and then 0
+    attacker.pause()
+    assert len(attacker.content[1]) == 10
+    attacker.say(f.window_update(1, 1))
+    attacker.hear_until(lambda: len(attacker.content[1]) > 10)
+    assert len(attacker.content[1]) == 11
+
+
+# time
+
+
+def test_stream_whose_window_stays_shut_is_given_up(serve: Serve) -> None:
+    server = serve(timeouts=Timeouts(write=0.05))
+    attacker = Attacker(server.address)
+    attacker.greet((4, 0))
+    attacker.say(headers(1, [*GET[:3], (b":path", b"/large")]))
+    attacker.hear_until(lambda: attacker.faults)
+    assert attacker.faults == ["RST 1 CANCEL"]
+    assert moved(server) == {"slow_reader": 1}
+    attacker.say(f.settings([(4, 100)]) + headers(GOOD))
+    attacker.hear_until(lambda: GOOD in attacker.ended)
+    assert attacker.statuses[GOOD] == b"200"
+
+
+def test_connection_that_takes_nothing_is_given_up(
+    serve: Serve, site: Site, tmp_path: Path
+) -> None:
+    server = serve(str(tmp_path / "socket"), timeouts=Timeouts(write=0.05))
+    attacker = Attacker(server.address)
+    attacker.greet((4, f.HIGHEST_ID))
+    attacker.say(f.window_update(0, f.HIGHEST_ID - 65535) + headers(1, [*GET[:3], (b":path", b"/large")]))
+    with gevent.Timeout(GUARD):
+        while server.connections or not site.calls:
+            gevent.sleep(0.01)
+    assert set(moved(server)) == {"slow_reader"}
+
+
+def test_answers_that_nobody_reads_end_the_connection(serve: Serve, tmp_path: Path) -> None:
+    server = serve(str(tmp_path / "socket"), h2_limits=H2Limits(tokens=1 << 30, control_count=100))
+    attacker = Attacker(server.address)
+    attacker.greet()
+    pings = f.ping(bytes(8)) * 1000
+    while not moved(server):
+        attacker.say(pings)
+        gevent.idle()
+    assert moved(server) == {"unread_answers": 1}
+    attacker.hear_until(lambda: attacker.over)
+    assert attacker.faults == [CALM]
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        f.PREFACE[:10],
+        f.PREFACE,
+        f.PREFACE + f.settings([]) + headers(1, flags=0),
+        f.PREFACE + f.settings([]) + headers(1)[:12],
+    ],
+    ids=["preface", "settings", "continuation", "headers"],
+)
+def test_beginning_without_an_end_is_not_waited_for(serve: Serve, begun: bytes) -> None:
+    server = serve(timeouts=Timeouts(head=0.05))
+    attacker = Attacker(server.address)
+    attacker.say(begun)
+    attacker.hear_until(lambda: attacker.over)
+    assert attacker.faults == []
+    assert moved(server) == ({"slow_head": 1} if len(begun) > 10 else {})  # that little may be HTTP/1 as well
+
+
+def test_settings_that_are_not_acknowledged_end_the_connection(serve: Serve) -> None:
+    server = serve(timeouts=Timeouts(head=0.05))
+    attacker = Attacker(server.address)
+    attacker.say(f.PREFACE + f.settings([]) + headers(1))
+    attacker.hear_until(lambda: attacker.over)
+    assert attacker.statuses[1] == b"200"  # what has come by then is answered
+    assert attacker.faults == ["GOAWAY SETTINGS_TIMEOUT"]
+    assert moved(server) == {"settings_timeout": 1}
