@@ -191,6 +191,8 @@ def environment(**variables: str) -> dict[str, str]:
 class Process:
     """A server in a process group of its own, and what it writes to stderr."""
 
+    address: Any = None  # where it listens, for whoever finds out
+
     def __init__(self, arguments: list[str], directory: Path, **options: Any) -> None:
         variables = options.pop("variables", {})
         self.popen = gevent_subprocess.Popen(
@@ -259,3 +261,19 @@ def listener() -> Iterator[stdlib_socket.socket]:
     """A listening socket of the test's own, to be handed on."""
     with stdlib_socket.create_server(("127.0.0.1", 0), backlog=128) as sock:
         yield sock
+
+
+@pytest.fixture
+def gunicorn(process: Callable[..., Process]) -> Callable[..., Process]:
+    """Starts gunicorn with our worker; ``address`` of what comes is where it listens."""
+    pytest.importorskip("gunicorn")
+
+    def start(*arguments: str, workers: int = 2) -> Process:
+        options = ["-k", "gruvihttp.compat.gunicorn.Worker", "-w", str(workers), "-b", "127.0.0.1:0"]
+        started = process("-m", "gunicorn", *options, "--no-control-socket", *arguments, "served:app")
+        port = started.wait_for(r"Listening at: https?://127\.0\.0\.1:(\d+)")[1]
+        started.address = ("127.0.0.1", int(port))
+        started.wait_for("Booting worker with pid", workers)
+        return started
+
+    return start

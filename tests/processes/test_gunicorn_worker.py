@@ -13,7 +13,6 @@ import pytest
 
 pytest.importorskip("gunicorn")
 
-WORKER = "gruvihttp.compat.gunicorn.Worker"
 HOOKS = """
 def pre_request(worker, req):
     worker.log.info("before %s %s", req.method, req.path)
@@ -21,19 +20,6 @@ def pre_request(worker, req):
 def post_request(worker, req, environ, resp):
     worker.log.info("after %s %s %s", req.path, resp.status, environ["RAW_URI"])
 """
-
-
-@pytest.fixture
-def gunicorn(process: Callable[..., Any]) -> Callable[..., Any]:
-    def start(*arguments: str, workers: int = 2) -> Any:
-        options = ["-k", WORKER, "-w", str(workers), "-b", "127.0.0.1:0", "--no-control-socket", *arguments]
-        started = process("-m", "gunicorn", *options, "served:app")
-        port = started.wait_for(r"Listening at: https?://127\.0\.0\.1:(\d+)")[1]
-        started.wait_for("Booting worker with pid", workers)
-        started.address = ("127.0.0.1", int(port))
-        return started
-
-    return start
 
 
 def test_reload_and_stop_under_load_without_a_failed_request(gunicorn: Any, load: Any, tmp_path: Path) -> None:
