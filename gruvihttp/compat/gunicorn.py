@@ -15,12 +15,12 @@ from time import monotonic
 from typing import Any
 
 import gevent
-from gevent import get_hub, monkey
+from gevent import get_hub, monkey, socket
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from gruvihttp.compat.around import AroundServer
-from gruvihttp.limits import Limits, Timeouts
+from gruvihttp.limits import H2Limits, Limits, Timeouts
 
 try:
     from gunicorn.sock import ssl_context  # type: ignore[import-untyped]
@@ -37,6 +37,8 @@ _UNLIMITED_BYTES = 1 << 20
 class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     """Serves with gruvihttp what gunicorn gives it."""
 
+    _signalled = False  # a signal has come, and whoever handles it sees to the end
+
     def init_process(self) -> None:
         """Patch before the application is imported, then begin as every worker does."""
         monkey.patch_all()
@@ -50,7 +52,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         self._running = BoundedSemaphore(self.cfg.worker_connections)
         self._adopt_log()
         self._loop = get_hub().loop
-        notifying = gevent.spawn(self._keep_notifying)
+        helping = [gevent.spawn(self._keep_notifying), gevent.spawn(self._heed_reloader)]
         server = self._listen()
         if self.alive:  # a signal may have come while the application was loaded
             self._ended.wait()
@@ -58,13 +60,15 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         for listener in self.sockets:  # gunicorn's own descriptors: while one is open, the address is not free
             listener.close()
         server.close(self._patience)
-        notifying.kill()
+        gevent.killall(helping)
 
     def _listen(self) -> AroundServer:
         cfg = self.cfg
         server = AroundServer(
             _Application(self),
             limits=_limits(cfg),
+            h2_limits=_h2_limits(cfg),
+            http2=_speaks_http2(cfg),
             timeouts=Timeouts(idle=cfg.keepalive, graceful=cfg.graceful_timeout),
             trusted_proxies=_trusted(cfg.forwarded_allow_ips),
         )
@@ -105,6 +109,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     def _end(self, *before: Any) -> None:
         """Let `run` go on to its end, after a call that is wanted before."""
         self.alive = False
+        self._signalled = True
         if hasattr(self, "_loop"):
             self._loop.run_callback_threadsafe(gevent.spawn, self._finish, *before)
 
@@ -124,6 +129,14 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
                 self.alive = False
                 self._ended.set()
             gevent.sleep(self.timeout or 30)  # gunicorn has halved it; 0 means that it does not watch
+
+    def _heed_reloader(self) -> None:
+        """End politely when gunicorn's watcher of files wants that: it says so by a pipe, as Python says of signals."""
+        while self.alive:
+            socket.wait_read(self.PIPE[0])
+            os.read(self.PIPE[0], 4096)
+        if not self._signalled:
+            self._ended.set()
 
     # exchanges
 
@@ -185,7 +198,8 @@ class _Request:
         self.path, _, self.query = self.uri.partition("?")
         self.fragment = ""
         self.scheme = environ["wsgi.url_scheme"]
-        self.version = tuple(int(digit) for digit in environ["SERVER_PROTOCOL"].removeprefix("HTTP/").split("."))
+        major, _, minor = environ["SERVER_PROTOCOL"].removeprefix("HTTP/").partition(".")
+        self.version = (int(major), int(minor or 0))
         names = ((key.removeprefix("HTTP_"), key) for key in environ if key.startswith(("HTTP_", "CONTENT_")))
         self.headers = [(name.replace("_", "-"), environ[key]) for name, key in names]
 
@@ -212,6 +226,24 @@ def _limits(cfg: Any) -> Limits:
         fields_count=cfg.limit_request_fields,
         fields_bytes=max(each + 2, min(default.fields_bytes, cfg.limit_request_fields * (each + 2))),
     )
+
+
+def _h2_limits(cfg: Any) -> H2Limits:
+    default = H2Limits()
+    window = getattr(cfg, "http2_initial_window_size", default.window_bytes)
+    return H2Limits(
+        concurrent_streams=getattr(cfg, "http2_max_concurrent_streams", default.concurrent_streams),
+        window_bytes=window,
+        widest_window_bytes=max(window, default.widest_window_bytes),
+        frame_bytes=getattr(cfg, "http2_max_frame_size", default.frame_bytes),
+    )
+
+
+def _speaks_http2(cfg: Any) -> bool:
+    """gunicorn's own switches; a gunicorn from before it had them has only HTTP/1."""
+    if "h2" not in getattr(cfg, "http_protocols", ()):
+        return False
+    return cfg.is_ssl or getattr(cfg, "http2_cleartext", "off") in ("prior-knowledge", "both")
 
 
 def _trusted(names: Any) -> list[str]:
