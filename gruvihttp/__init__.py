@@ -26,12 +26,14 @@ if TYPE_CHECKING:
         RedirectError,
         RemoteProtocolError,
         StatusError,
+        StreamError,
         TargetTooLong,
         Timeout,
         TransportError,
         UnsupportedCoding,
         UnsupportedVersion,
     )
+    from gruvihttp.http2client import Http2Client
     from gruvihttp.limits import Limits, Timeouts
     from gruvihttp.marks import switchpoint
     from gruvihttp.messages import HttpRequest, HttpResponse
@@ -59,6 +61,7 @@ __all__ = [
     "Error",
     "ExpectationFailed",
     "FieldsTooLarge",
+    "Http2Client",
     "HttpClient",
     "HttpError",
     "HttpPool",
@@ -77,6 +80,7 @@ __all__ = [
     "RemoteProtocolError",
     "Server",
     "StatusError",
+    "StreamError",
     "StreamReader",
     "TargetTooLong",
     "Timeout",
@@ -105,6 +109,7 @@ _HOMES = {
     "gruvihttp._version": ("__version__",),
     "gruvihttp.calls": ("delete", "download", "get", "head", "patch", "post", "put", "request"),
     "gruvihttp.client": ("HttpClient",),
+    "gruvihttp.http2client": ("Http2Client",),
     "gruvihttp.limits": ("Limits", "Timeouts"),
     "gruvihttp.marks": ("switchpoint",),
     "gruvihttp.messages": ("HttpRequest", "HttpResponse"),

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ssl import SSLContext
+from typing import Any, cast
 
 from gruvihttp.filebody import FileBody
+from gruvihttp.httprequest import HttpRequest
+from gruvihttp.httpresponse import HttpResponse
 from gruvihttp.limits import Timeouts
 from gruvihttp.marks import switchpoint
-from gruvihttp.messages import HttpRequest, HttpResponse
 from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.opening import Client, start_protocol
 from gruvihttp.net.protocol import MessageProtocol
 from gruvihttp.net.sockets import Address
-from gruvihttp.net.tls import TlsOption
+from gruvihttp.net.tls import TlsOption, client_context
 from gruvihttp.net.transport import Transport
 from gruvihttp.protocol import HttpProtocol
 from gruvihttp.proxy import ProxyOption, open_tunnel, proxy_of
 
 __all__ = ["HttpClient"]
+
+# What TLS offers (RFC 7301) for the versions that it can settle
+_ALPN = {"2": ("h2",), "auto": ("h2", "http/1.1")}
 
 
 class HttpClient(Client):
@@ -28,12 +33,14 @@ class HttpClient(Client):
     request to the last byte of the response, which nothing that drips can stretch. A `Timeout` names its ``phase``:
     ``"connect"``, ``"handshake"``, ``"write"``, ``"read"`` or ``"total"``.
 
-    `version` is what requests are sent as, ``'1.1'`` or ``'1.0'``.
+    `version` is what requests are sent as: ``'1.1'``, ``'1.0'``, ``'2'`` (see `Http2Client`), or ``'auto'``: then
+    HTTP/2 is offered where there is TLS, and spoken if the server agrees. Afterwards `version` tells what is spoken.
 
-    Many greenlets may share a client. Each gets the responses to its own requests. They come in the order of all the
-    requests: who asked later waits until the responses before have been received. Those are received on behalf of
-    their greenlets as long as they are small; a large body must be read by its greenlet, or closed. If that greenlet
-    has ended, the rest of the body is dropped, or the connection given up when it is long.
+    Many greenlets may share a client. Each gets the responses to its own requests. In HTTP/2 each is on a stream of
+    its own. In HTTP/1 they come in the order of all the requests: who asked later waits until the responses before
+    have been received. Those are received on behalf of their greenlets as long as they are small; a large body must be
+    read by its greenlet, or closed. If that greenlet has ended, the rest of the body is dropped, or the connection
+    given up when it is long.
 
     ::
 
@@ -47,6 +54,7 @@ class HttpClient(Client):
         super().__init__(self._create_protocol, timeout.read if isinstance(timeout, Timeouts) else timeout)
         self._timeouts = timeout if isinstance(timeout, Timeouts) else None
         self._version = version
+        self._alpn = _ALPN.get(version, ())
         self._hostname: str | None = None
         self._port: int | None = None  # where that is not the peer's, which is a proxy
         self._create_protocol()  # says now what is wrong with the arguments
@@ -63,7 +71,8 @@ class HttpClient(Client):
         """Connect to ``(host, port)`` or the path of a Unix socket. See `create_connection` for the keywords.
 
         `ssl` is False, True (certificates are verified with the system's authorities), an SSLContext, or a function
-        that returns one. A client that was closed, or whose connection is lost, may connect again.
+        that returns one. A context says itself which protocols it offers: HTTP/2 needs `set_alpn_protocols`. A client
+        that was closed, or whose connection is lost, may connect again.
 
         `proxy` is an HTTP proxy that makes the connection: (host, port), or ``'http://user:password@host:port'``, or
         a `Proxy`. It is asked with CONNECT, and TLS is spoken with the server, through it. TransportError has the
@@ -82,6 +91,8 @@ class HttpClient(Client):
     def _open(
         self, address: Address, ssl: TlsOption, **kwargs: Any  # Any: as above
     ) -> tuple[Transport, MessageProtocol]:
+        if ssl is True and self._alpn:
+            ssl = _default_context(self._alpn)
         proxy = kwargs.pop("proxy")
         if proxy is None:
             return super()._open(address, ssl, **kwargs)
@@ -101,6 +112,11 @@ class HttpClient(Client):
                 self.protocol.flush()
         finally:
             super().close()
+
+    @property
+    def version(self) -> str:
+        """The version of HTTP that is spoken; before `connect`, and after `close`, the one that was asked for."""
+        return self._version if self._protocol is None else self.protocol.version
 
     @property
     def protocol(self) -> HttpProtocol:
@@ -161,3 +177,7 @@ class HttpClient(Client):
         protocol.hostname = self._hostname
         protocol.port = self._port
         return protocol
+
+
+def _default_context(alpn: tuple[str, ...]) -> TlsOption:
+    return lambda sock: cast(SSLContext, client_context(True, sock, alpn))

@@ -18,7 +18,9 @@ from gruvihttp.sansio.framing import CHUNKED, Framing, length
 from gruvihttp.sansio.grammar import ABSOLUTE_FORM_RE, CONTENT_LENGTH_RE, FIELD_NAME_RE, METHOD_RE, REASON_RE
 from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, HOP_BY_HOP, Field, Headers
 
-__all__ = ["ComposedRequest", "Composer", "Outline", "compose_trailers", "raw_fields"]
+__all__ = ["HTTP2", "ComposedRequest", "Composer", "Http2Composer", "Outline", "compose_trailers", "raw_fields"]
+
+HTTP2 = b"2.0"  # an outline's version, as events have it
 
 # RFC 9110 §7.8: names with an optional version, in a list
 _PROTOCOL = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]++)?+"
@@ -116,6 +118,45 @@ class Composer:
         if target[0] != 0x2F and (absolute := ABSOLUTE_FORM_RE.fullmatch(target)) is not None:
             return (b"Host", absolute[1])
         return self._host
+
+
+class Http2Composer(Composer):
+    """The same for a connection that speaks HTTP/2: fields as they are written there, and none of the connection's."""
+
+    def __init__(self, host: str, agent: str) -> None:
+        super().__init__("1.1", host, agent)
+        self._latest = self._known_outline
+        self._translated = _http2_outline(self._latest)
+
+    def __call__(
+        self, method: str, url: str, headers: Any, body: Any, expect: bool = False, upgrade: str | None = None
+    ) -> ComposedRequest:
+        """Compose a request. ``TE: trailers`` may be among `headers`, as nowhere else (RFC 9113 §8.2.2)."""
+        if upgrade is not None:
+            raise ValueError("HTTP/2 has no Upgrade (RFC 9113 §8.6): make such requests with version='1.1'")
+        te: tuple[Field, ...] = ()
+        if type(headers) is list and (kept := [pair for pair in headers if not _takes_trailers(pair)]) != headers:
+            te, headers = ((b"te", b"trailers"),), kept
+        method_, target, content, outline = super().__call__(method, url, headers, body, expect)
+        if target[0] != 0x2F and (absolute := ABSOLUTE_FORM_RE.fullmatch(target)) is not None:
+            path = absolute[2] or b"/"  # RFC 9113 §8.3.1
+            target = path if path[0] == 0x2F else b"/" + path
+        if outline is not self._latest:
+            self._latest, self._translated = outline, _http2_outline(outline)
+        translated = self._translated
+        if te:
+            translated = translated._replace(fields=[*translated.fields, *te])
+        return ComposedRequest(method_, target, content, translated)
+
+
+def _takes_trailers(pair: Any) -> bool:
+    return len(pair) == 2 and [str(part).strip().lower() for part in pair] == ["te", "trailers"]
+
+
+def _http2_outline(outline: Outline) -> Outline:
+    """RFC 9113 §8.2: names in lower case, no blanks around values, no transfer coding."""
+    fields = [(name.lower(), value.strip(b" \t")) for name, value in outline.fields]
+    return outline._replace(version=HTTP2, fields=[field for field in fields if field[0] != b"transfer-encoding"])
 
 
 def compose_trailers(trailers: Any) -> Headers:

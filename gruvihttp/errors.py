@@ -24,6 +24,7 @@ __all__ = [
     "RedirectError",
     "RemoteProtocolError",
     "StatusError",
+    "StreamError",
     "TargetTooLong",
     "Timeout",
     "TransportError",
@@ -79,6 +80,18 @@ class ProtocolError(Error):
 
 class HttpError(ProtocolError):
     """An exchange failed because HTTP was not followed, or because the connection is not usable any more."""
+
+
+class StreamError(HttpError):
+    """A stream of HTTP/2 was reset, or the peer has given the connection up. `error_code` says why (RFC 9113 §7).
+
+    It is `retryable` where the peer says that it has not looked at the request: after REFUSED_STREAM, and for what
+    came too late for GOAWAY.
+    """
+
+    def __init__(self, message: str, error_status_hint: int | None = None, *, error_code: int = 0) -> None:
+        super().__init__(message, error_status_hint)
+        self.error_code = error_code
 
 
 class LocalProtocolError(HttpError):

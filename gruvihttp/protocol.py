@@ -12,12 +12,13 @@ from functools import lru_cache, partial
 from typing import Any
 
 from gruvihttp._version import PRODUCT_ID
-from gruvihttp.compose import ComposedRequest, Composer
+from gruvihttp.compose import ComposedRequest, Composer, Http2Composer
 from gruvihttp.errors import HttpError
+from gruvihttp.exchanges.base import ClientExchange
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1_client import ClientConnection
-from gruvihttp.exchanges.http1_client_exchange import Http1ClientExchange
 from gruvihttp.exchanges.http1_server import Handler, ServerConnection
+from gruvihttp.exchanges.http2_client import Http2ClientConnection
 from gruvihttp.exchanges.http2_server import Http2ServerConnection
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.marks import switchpoint
@@ -25,6 +26,7 @@ from gruvihttp.messages import HttpRequest, HttpResponse
 from gruvihttp.net.protocol import MessageProtocol
 from gruvihttp.net.transport import Transport
 from gruvihttp.sansio.events import InformationalResponse
+from gruvihttp.sansio.h2settings import CLIENT_SETTINGS, Settings
 from gruvihttp.wsgi import Application, WsgiGateway
 
 __all__ = ["HttpProtocol"]
@@ -33,9 +35,10 @@ __all__ = ["HttpProtocol"]
 class HttpProtocol(MessageProtocol):
     """HTTP on one connection.
 
-    On the client's side, `version` is what requests are sent as, ``'1.1'`` or ``'1.0'``; `server_name` is what stands
-    in Host, by default `hostname` and `port` or the peer's address, with the port unless it is the scheme's own;
-    `timeout`, in seconds, bounds each wait, and `Timeouts` say more.
+    On the client's side, `version` is what requests are sent as: ``'1.1'``, ``'1.0'``, ``'2'``, or ``'auto'``, which
+    is 2 if TLS has agreed on that and 1.1 otherwise; `server_name` is what stands in Host, by default `hostname` and
+    `port` or the peer's address, with the port unless it is the scheme's own; `timeout`, in seconds, bounds each wait,
+    and `Timeouts` say more.
 
     On the server's side, `application` is a WSGI application; `server_name` is its
     SERVER_NAME, by default the address that the client connected to.
@@ -50,6 +53,8 @@ class HttpProtocol(MessageProtocol):
 
     hostname: str | None = None
     port: int | None = None
+    http2_settings: Settings = CLIENT_SETTINGS
+    wait_for_settings = False  # ask nothing before the server has acknowledged our SETTINGS
     on_informational: Callable[[HttpRequest, HttpResponse], object] | None = None
 
     def __init__(
@@ -62,8 +67,8 @@ class HttpProtocol(MessageProtocol):
     ) -> None:
         if server_side and application is None:
             raise ValueError("the server's side needs an application")
-        if version not in ("1.0", "1.1"):
-            raise ValueError(f"version must be '1.0' or '1.1', not {version!r}")
+        if version not in ("1.0", "1.1", "2", "auto"):
+            raise ValueError(f"version must be '1.0', '1.1', '2' or 'auto', not {version!r}")
         self._server_name = server_name
         self._version = version
         self._timeouts = timeout if isinstance(timeout, Timeouts) else None
@@ -71,7 +76,7 @@ class HttpProtocol(MessageProtocol):
         self._handler: Handler | None = None if application is None else WsgiGateway(application, server_name)
         self._server_side = server_side
         self._config: ServerConfig | None = None
-        self._client: ClientConnection | None = None
+        self._client: ClientConnection | Http2ClientConnection | None = None
         self._server: ServerConnection | Http2ServerConnection | None = None
         self._composer: Composer | None = None
 
@@ -109,7 +114,7 @@ class HttpProtocol(MessageProtocol):
 
     @property
     def version(self) -> str:
-        """The version of HTTP that requests are sent as."""
+        """The version of HTTP that requests are sent as; ``'auto'`` until that is known."""
         return self._version
 
     @property
@@ -127,8 +132,38 @@ class HttpProtocol(MessageProtocol):
         if self._handler is not None:
             self._serve(transport, self._handler)
             return
-        self._composer = Composer(self._version, self._host_field(transport), self.identifier)
-        self._client = ClientConnection(transport, self._limits(), self._own_timeouts(), self._inform)
+        self._settle_version(transport)
+        host, limits, timeouts = self._host_field(transport), self._limits(), self._own_timeouts()
+        if self._version != "2":
+            self._composer = Composer(self._version, host, self.identifier)
+            self._client = ClientConnection(transport, limits, timeouts, self._inform)
+            return
+        self._composer = Http2Composer(host, self.identifier)
+        self._client = client = Http2ClientConnection(
+            transport,
+            limits,
+            timeouts,
+            self._inform,
+            settings=self.http2_settings,
+            wait_for_settings=self.wait_for_settings,
+        )
+        client.start()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport has been closed: whoever waits for something that comes in HTTP/2 hears of it."""
+        if isinstance(self._client, Http2ClientConnection):
+            self._client.lost()
+
+    def _settle_version(self, transport: Transport) -> None:
+        """What TLS has agreed on (RFC 9113 §3.2); without TLS, who wants HTTP/2 knows that it is spoken there."""
+        agreed = transport.get_extra_info("alpn")
+        if self._version == "auto":
+            self._version = "2" if agreed == "h2" else "1.1"
+        elif self._version == "2" and agreed != "h2" and transport.get_extra_info("ssl") is not None:
+            raise HttpError(
+                f"the server does not agree to HTTP/2: TLS has settled on {agreed or 'no protocol at all'} (ALPN); an "
+                "SSLContext has to offer it with set_alpn_protocols(['h2'])"
+            )
 
     def shutdown(self) -> None:
         """End politely: a server finishes the requests that it is at."""
@@ -238,13 +273,20 @@ class HttpProtocol(MessageProtocol):
         """
         return HttpResponse(self.connection.collect(timeout))
 
+    @switchpoint
+    def ping(self, timeout: float | None = -1) -> float:
+        """How long the server takes to answer a PING of HTTP/2, in seconds. Raises Timeout, HttpError."""
+        if not isinstance(self.connection, Http2ClientConnection):
+            raise HttpError("there is no PING in HTTP/1")
+        return self.connection.ping(timeout)
+
     def flush(self) -> None:
         """Send the requests that wait to leave together. Quiet if the connection is lost; never waits for long."""
         if self._client is not None:
             self._client.flush_at_end()
 
     @property
-    def connection(self) -> ClientConnection:
+    def connection(self) -> ClientConnection | Http2ClientConnection:
         """The client's driver. Raises HttpError when there is none."""
         if self._client is None:
             raise self._no_client()
@@ -261,7 +303,7 @@ class HttpProtocol(MessageProtocol):
     def _no_client(self) -> HttpError:
         return HttpError("a server sends no requests" if self._server_side else "not connected")
 
-    def _inform(self, exchange: Http1ClientExchange, response: InformationalResponse) -> None:
+    def _inform(self, exchange: ClientExchange, response: InformationalResponse) -> None:
         if self.on_informational is not None:
             self.on_informational(exchange.owner, HttpResponse(response))
 

@@ -28,13 +28,14 @@ LAYERS: dict[int, tuple[str, ...]] = {
     1: ("sansio/", "net/", "reader"),
     2: ("exchanges/",),
     3: (
-        "protocol", "messages", "compose", "bodies", "filebody", "fieldtools", "urls",
+        "protocol", "messages", "httprequest", "httpresponse", "compose", "bodies", "filebody", "fieldtools", "urls",
         "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo", "wsaccepting", "wsmessages",
         "accesslog", "accessrecord", "certificates", "probes", "metrics",
         "origins", "redirects", "cookies", "decoding", "forms", "replay", "saving",
     ),
     4: (
-        "client", "proxy", "slots", "connecting", "lease", "pooledresponse", "poolcall", "courier", "pool", "calls",
+        "client", "http2client", "proxy", "slots", "connecting", "lease", "pooledresponse", "poolcall", "courier",
+        "pool", "calls",
         "server", "prefork", "worker", "workerlink", "signals",
         "wsconnecting", "websocket",
     ),

@@ -37,10 +37,11 @@ TOP_LEVEL = {
 # A name that comes or goes here is a change for users: it belongs into the changelog and the reference.
 PUBLIC = [
     "Client", "ContentTooLarge", "DecodingError", "Endpoint", "Error", "ExpectationFailed", "FieldsTooLarge",
-    "HttpClient", "HttpError", "HttpPool", "HttpProtocol", "HttpRequest", "HttpResponse", "HttpServer",
+    "Http2Client", "HttpClient", "HttpError", "HttpPool", "HttpProtocol", "HttpRequest", "HttpResponse", "HttpServer",
     "IncompleteMessage", "Limits", "LocalProtocolError", "MessageProtocol", "ParsedUrl", "PoolResponse",
-    "ProtocolError", "RedirectError", "RemoteProtocolError", "Server", "StatusError", "StreamReader", "TargetTooLong",
-    "Timeout", "Timeouts", "Transport", "TransportError", "UnsupportedCoding", "UnsupportedVersion", "__version__",
+    "ProtocolError", "RedirectError", "RemoteProtocolError", "Server", "StatusError", "StreamError", "StreamReader",
+    "TargetTooLong", "Timeout", "Timeouts", "Transport", "TransportError", "UnsupportedCoding", "UnsupportedVersion",
+    "__version__",
     "create_connection", "create_server", "delete", "download", "get", "head", "parse_url", "patch", "post", "put",
     "request", "switchpoint",
 ]  # fmt: skip

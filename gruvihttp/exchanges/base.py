@@ -7,13 +7,15 @@ from typing import Any, Protocol, runtime_checkable
 
 from gruvihttp.exchanges.response import ResponseHead
 from gruvihttp.exchanges.tunnel import Tunnel
+from gruvihttp.limits import Timeouts
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import InformationalResponse, Request, Response
+from gruvihttp.sansio.framing import Framing
 from gruvihttp.sansio.headers import Field, Headers
 
-__all__ = ["ClientExchange", "FileSender", "ServedConnection", "ServerExchange"]
+__all__ = ["ClientDriver", "ClientExchange", "FileSender", "ServedConnection", "ServerExchange"]
 
 
 class ClientExchange(Protocol):
@@ -21,15 +23,25 @@ class ClientExchange(Protocol):
 
     `owner` is the caller's own, named in the `unanswered` of errors. `response` is None until the final response's
     head has come; `content` is there from then on, and `trailers` are complete when `content` is at its end. `tunnel`
-    is the bare connection, if the response has ended HTTP on it.
+    is the bare connection, if the response has ended HTTP on it. `stream_id` is the stream's, where there are streams.
     """
 
-    owner: Any
-    informational: Sequence[InformationalResponse]
-    response: Response | InformationalResponse | None  # the latter if it is the end of HTTP: 101
-    content: StreamReader
-    trailers: Headers
-    tunnel: Tunnel | None
+    @property
+    def owner(self) -> Any: ...
+    @property
+    def informational(self) -> Sequence[InformationalResponse]: ...
+    @property
+    def response(self) -> Response | InformationalResponse | None:
+        """The latter if it is the end of HTTP: 101."""
+
+    @property
+    def content(self) -> StreamReader: ...
+    @property
+    def trailers(self) -> Headers: ...
+    @property
+    def tunnel(self) -> Tunnel | None: ...
+    @property
+    def stream_id(self) -> int | None: ...
 
     def send_head(self) -> None:
         """Send the head now, without waiting for content."""
@@ -52,6 +64,45 @@ class ClientExchange(Protocol):
 
     def close(self) -> None:
         """Nobody will read the rest of the content."""
+
+
+class ClientDriver(Protocol):
+    """A connection as those have it who make requests on it, whatever version it speaks.
+
+    `fields` say how long the content is; `owner` is the caller's own, for `collect` and for errors; `timeouts` are the
+    connection's if not given.
+    """
+
+    def send(
+        self,
+        method: bytes,
+        target: bytes,
+        version: bytes,
+        fields: Sequence[Field],
+        content: BytesLike,
+        owner: Any,
+        timeouts: Timeouts | None = None,
+        upgrade: bytes = b"",
+    ) -> None:
+        """Send a whole request; `upgrade` names the protocols that the fields offer."""
+
+    def begin(
+        self,
+        method: bytes,
+        target: bytes,
+        version: bytes,
+        fields: Sequence[Field],
+        framing: Framing,
+        owner: Any,
+        timeouts: Timeouts | None = None,
+    ) -> ClientExchange:
+        """Begin a request whose content comes in pieces."""
+
+    def collect(self, timeout: float | None = -1, owner: Any = None) -> ClientExchange:
+        """The oldest exchange of this greenlet that was not collected yet, or `owner`'s, once its response is here."""
+
+    def flush_at_end(self) -> None:
+        """Send what is held, before the connection is closed. Quiet if that is not possible any more."""
 
 
 class ServedConnection(Protocol):

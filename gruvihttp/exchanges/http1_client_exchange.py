@@ -50,6 +50,7 @@ class Http1ClientExchange:
     trailers: Headers = EMPTY
     informational: Sequence[InformationalResponse] = ()
     tunnel: Tunnel | None = None
+    stream_id: int | None = None
     failure: Error | None = None  # why the response, or the rest of it, will not come
     upload = UNSENT
     ahead_bytes = 0  # of the response, parsed before anybody asked for it

@@ -190,7 +190,7 @@ def test_g50_properties_are_readable_on_both_sides(serve: Any, connect: Any) -> 
     assert HttpProtocol(False, server_name="x").server_name == "x"
 
 
-@pytest.mark.parametrize("version", ["1.2", "2", "", "0.9", 1.1, None, b"1.1"], ids=repr)
+@pytest.mark.parametrize("version", ["1.2", "3", "", "0.9", 1.1, None, b"1.1"], ids=repr)
 def test_g51_other_versions_are_refused(version: Any) -> None:
     with pytest.raises(ValueError, match="version"):
         HttpProtocol(False, version=version)

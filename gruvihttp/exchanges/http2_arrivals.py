@@ -1,0 +1,216 @@
+"""`Arrivals`: what has come on one stream of a client, and the greenlets that wait for it.
+
+The hub fills it in and never waits. Greenlets take from it, and wait as long as their deadlines allow. How much content
+can lie here is bounded by the stream's window, which opens again as content is taken.
+
+It lives as long as its stream does and does not refer to the exchange, so that an exchange which its user has forgotten
+can go. Whoever gives up its content, knowingly or by forgetting it (`ContentSource`), ends the stream; the connection
+goes on. Frames and other streams are not known here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import get_ident
+from typing import Any, Protocol
+
+from gruvihttp.errors import Error, HttpError, RemoteProtocolError, StreamError, Timeout
+from gruvihttp.exchanges.http1_client_exchange import fresh
+from gruvihttp.exchanges.wakeups import Wakeups
+from gruvihttp.limits import Timeouts
+from gruvihttp.net.deadline import moment_after
+from gruvihttp.reader import StreamReader
+from gruvihttp.sansio.events import InformationalResponse, Response
+from gruvihttp.sansio.h2errors import ErrorCode
+from gruvihttp.sansio.h2streams import Stream
+from gruvihttp.sansio.headers import EMPTY, Headers
+from gruvihttp.sansio.http2 import H2Engine
+
+__all__ = ["Arrivals"]
+
+# Each takes memory and answers nothing. A server that sends a 102 per second is given up after a minute.
+_MOST_INFORMATIONAL = 64
+
+
+class Carrier(Protocol):
+    """What a stream needs of its connection."""
+
+    engine: H2Engine
+    loop: Any
+    thread: int
+
+    def flush_soon(self) -> None: ...
+    def forget(self, arrivals: Arrivals) -> None: ...
+
+
+class Arrivals:
+    """One stream, as the driver of a client knows it.
+
+    `ended`: the response is here to its end. `failure`: why it, or the rest of it, will not come. `stopped`: the
+    server has answered and wants no more of the request. `deadline` is that of the whole exchange.
+    """
+
+    response: Response | None = None
+    informational: Sequence[InformationalResponse] = ()
+    trailers: Headers = EMPTY
+    ended = False
+    stopped = False
+    failure: Error | None = None
+    _reading = False
+
+    def __init__(self, connection: Carrier, stream: Stream, timeouts: Timeouts, deadline: float | None) -> None:
+        self.stream = stream
+        self.timeouts = timeouts
+        self.deadline = deadline
+        self._connection = connection
+        self._chunks: deque[bytes] = deque()
+        self._wakeups = Wakeups(connection.loop)
+
+    def __repr__(self) -> str:
+        status = "no response" if self.response is None else self.response.status_code
+        return f"<Arrivals {self.stream!r} {status}>"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing comes any more."""
+        return self.ended or self.failure is not None
+
+    # the hub's side
+
+    def respond(self, response: Response) -> None:
+        """The head of the final response has come."""
+        self.response = response
+        self.wake()
+
+    def inform(self, response: InformationalResponse) -> bool:
+        """An informational response has come. False if there are too many of them: then the stream is given up."""
+        if len(self.informational) == _MOST_INFORMATIONAL:
+            reason = f"more than {_MOST_INFORMATIONAL} informational responses to one request"
+            self.give_up(RemoteProtocolError(reason), ErrorCode.ENHANCE_YOUR_CALM)
+            return False
+        self.informational = [*self.informational, response]
+        self.wake()
+        return True
+
+    def feed(self, content: bytes) -> None:
+        """A piece of content has come."""
+        if self.failure is None:
+            self._chunks.append(content)
+            self.wake()
+
+    def end(self, trailers: Headers) -> None:
+        """The response has ended. What is not sent of the request then need not be (RFC 9113 §8.1)."""
+        self.trailers = trailers
+        self.ended = True
+        if not self.stream.sent_end:
+            self.stopped = True
+            self._connection.engine.reset(self.stream, ErrorCode.CANCEL)
+        self._finish()
+
+    def fail(self, failure: Error) -> None:
+        """The stream is over before its end."""
+        if self.over:
+            return
+        self.failure = failure
+        self.stopped = isinstance(failure, StreamError) and failure.error_code == ErrorCode.NO_ERROR
+        self._finish()
+
+    def wake(self) -> None:
+        """Let those look again who wait."""
+        self._wakeups.wake()
+
+    def _finish(self) -> None:
+        self._connection.forget(self)
+        self.wake()
+
+    # anybody's
+
+    def give_up(self, failure: Error, code: int = ErrorCode.CANCEL) -> None:
+        """Reset the stream; `failure` is what is raised from now on. Without effect when nothing comes any more."""
+        if not self.over:
+            self._chunks.clear()
+            self._connection.engine.reset(self.stream, code)
+            self._connection.flush_soon()
+            self.fail(failure)
+
+    # the greenlets' side
+
+    def wait(self, deadline: float | None, phase: str) -> None:
+        """Wait until something has happened. Raises Timeout(phase), or with ``"total"`` when all time is used up."""
+        total = self.deadline
+        if total is None or (deadline is not None and deadline < total):
+            if not self._wakeups.wait(deadline):
+                raise Timeout(f"timed out: {phase}", phase=phase)
+        elif not self._wakeups.wait(total):
+            timeout = Timeout("timed out: the exchange as a whole has taken too long", phase="total")
+            self.give_up(timeout)
+            raise fresh(timeout)
+
+    def await_response(self, deadline: float | None) -> None:
+        """Wait for the head of the final response. Raises Timeout, or what has befallen the stream."""
+        while self.response is None:
+            if self.failure is not None:
+                raise fresh(self.failure)
+            self.wait(deadline, "read")
+
+    def open_content(self) -> StreamReader:
+        """A reader for the response's content. Call it once."""
+        if not self.ended:
+            return StreamReader(source=ContentSource(self).pull)
+        chunks = self._chunks
+        content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        return StreamReader.complete(content)
+
+    def take(self) -> bytes:
+        """The next piece of content, b"" at its end; waits for it. What is taken opens the window again."""
+        if not self._chunks:
+            self._await_content()
+            if not self._chunks:
+                return b""
+        content = self._chunks.popleft()
+        connection = self._connection
+        engine = connection.engine
+        engine.credit(self.stream, len(content))
+        if engine.has_output:
+            connection.flush_soon()
+        return content
+
+    def _await_content(self) -> None:
+        if self._reading:
+            raise RuntimeError("another greenlet is reading this response")
+        self._reading = True
+        deadline = moment_after(self.timeouts.read)
+        try:
+            while not self._chunks and not self.ended:
+                if self.failure is not None:
+                    raise fresh(self.failure)
+                self.wait(deadline, "read")
+        finally:
+            self._reading = False
+
+    def drop_soon(self) -> None:
+        """Nobody will ask for the rest. For the garbage collector, which may be in any thread, amid anything."""
+        connection = self._connection
+        run: Callable[..., object] = connection.loop.run_callback
+        if get_ident() != connection.thread:
+            run = connection.loop.run_callback_threadsafe
+        run(self.give_up, HttpError("the response was forgotten before its end"))
+
+
+class ContentSource:
+    """Gives the content of a response to its reader. If it is forgotten before the end, nobody wants the rest."""
+
+    __slots__ = ("_arrivals",)
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
+
+    def pull(self) -> bytes:
+        """The next piece, b"" at the end."""
+        return self._arrivals.take()
+
+    def __del__(self) -> None:
+        if not self._arrivals.over:
+            self._arrivals.drop_soon()

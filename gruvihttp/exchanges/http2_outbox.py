@@ -1,0 +1,56 @@
+"""`Outbox`: what an HTTP/2 engine has to say, sent as the socket takes it. It runs in the hub and never waits.
+
+Output is composed when it can leave, 64 KiB at a time, so that little is held that a reset could still save from being
+sent. Who is told that something has left is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gruvihttp.net.channel import Channel
+from gruvihttp.net.sockets import BytesLike
+from gruvihttp.sansio.http2 import H2Engine
+
+__all__ = ["Outbox"]
+
+_OUTPUT_BYTES = 65536  # composed at once
+_MOST_ROUNDS = 4  # of that in one pass of the loop, so that others have their turn
+
+
+class Outbox:
+    """Sends. `again` is called when there may be more to do: in the next pass of the loop, or when there is room."""
+
+    def __init__(self, engine: H2Engine, channel: Channel, again: Callable[[], object]) -> None:
+        self._engine = engine
+        self._channel = channel
+        self._again = again
+        self._rest: BytesLike = b""  # of what was composed, what the socket has not taken
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the socket takes nothing for now."""
+        return bool(self._rest)
+
+    @property
+    def empty(self) -> bool:
+        """Whether all has left that may leave."""
+        return not self._rest and not self._engine.has_output
+
+    def send(self) -> int:
+        """Send as much as the socket takes; how many bytes that were. Raises TransportError."""
+        sent = 0
+        for _ in range(_MOST_ROUNDS):
+            if not self._rest:
+                self._rest = b"".join(self._engine.produce(_OUTPUT_BYTES))
+                if not self._rest:
+                    return sent
+            before = len(self._rest)
+            self._rest = self._channel.try_send(self._rest)
+            sent += before - len(self._rest)
+            if self._rest:
+                self._channel.when_writable(self._again)
+                return sent
+        if self._engine.has_output:
+            self._again()
+        return sent
