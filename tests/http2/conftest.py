@@ -283,8 +283,10 @@ GUARD = 10.0
 class Talk:
     """A client's connection: h2 decides what is said, and this keeps what was heard, by stream."""
 
-    def __init__(self, address: Any, *, window: int | None = None) -> None:
-        self.peer = RawPeer.connect(address)
+    def __init__(
+        self, address: Any, *, window: int | None = None, context: Any = None, hostname: str | None = None
+    ) -> None:
+        self.peer = RawPeer.connect(address, context, hostname)
         config = h2.config.H2Configuration(
             header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
         )
@@ -293,6 +295,7 @@ class Talk:
             sizes = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
             self.h2.local_settings = h2.settings.Settings(client=True, initial_values=sizes)
         self.h2.initiate_connection()
+        self.answers_pings = True
         self.credits = True  # whether content that comes opens the windows again
         self.heads: dict[int, dict[str, str]] = {}
         self.informational: dict[int, list[dict[str, str]]] = {}
@@ -347,6 +350,8 @@ class Talk:
                 frame.parse_body(memoryview(content[9:]))
                 self.goaways.append(frame.error_code)
                 continue
+            if isinstance(frame, hyperframe.frame.PingFrame) and not self.answers_pings:
+                continue
             for event in self.h2.receive_data(content):
                 self.note(event)
         if not self.goaways or self.h2.open_outbound_streams:
@@ -375,6 +380,11 @@ class Talk:
         while not condition():
             assert not self.over, "the connection ended too soon"
             self.hear()
+
+    def hear_until_the_end(self) -> None:
+        while not self.over:
+            self.hear()
+        self.peer.close()
 
     def answer(self, stream: int) -> tuple[str, bytes]:
         """Status and content of a whole response."""

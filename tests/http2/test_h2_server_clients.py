@@ -1,4 +1,4 @@
-"""The server under the clients that people use for HTTP/2: curl, nghttp and h2load, in plain text and over TLS."""
+"""The server under clients that people use for HTTP/2: curl, nghttp, h2load, httpx, in plain text and over TLS."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import httpx
 import pytest
 import trustme
 from gevent import subprocess
 from gevent.event import Event
 
-from gruvihttp.commands.certificate import load_certificate
+from gruvihttp.certificates import Certificates
 from gruvihttp.server import HttpServer
 
 GUARD = 60.0
@@ -65,8 +66,7 @@ def urls(site: Site, authority: trustme.CA, tmp_path: Path) -> Iterator[dict[str
     """The URLs of a server by scheme. Its TLS is as the command line has it."""
     certificate = tmp_path / "certificate.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
-    context = load_certificate(str(certificate), None)
-    assert context is not None
+    context = Certificates(str(certificate))
     server = HttpServer(site)
     server.listen(("127.0.0.1", 0))
     server.listen(("127.0.0.1", 0), context)
@@ -126,3 +126,16 @@ def test_h2load_sees_no_failed_request(urls: Any, scheme: str, clients: int) -> 
     said = run("h2load", "-n", 2000, "-c", clients, "-m", 50, urls[scheme] + "/").decode()
     assert "2000 succeeded, 0 failed, 0 errored, 0 timeout" in said
     assert "2000 2xx" in said
+
+
+def ask_with_httpx(url: str) -> list[tuple[str, bytes]]:
+    """Three requests on one connection: the version and the content of each response."""
+    with httpx.Client(http2=True, verify=False, timeout=GUARD, trust_env=False) as client:
+        responses = [client.get(url), client.post(f"{url}/echo", content=CONTENT), client.get(f"{url}/again")]
+        assert all(response.status_code == 200 for response in responses)
+        return [(response.http_version, response.content) for response in responses]
+
+
+def test_httpx_agrees_on_http2(urls: Any) -> None:
+    said = gevent.get_hub().threadpool.apply(ask_with_httpx, (urls["https"],))
+    assert said == [("HTTP/2", b"https HTTP/2"), ("HTTP/2", CONTENT), ("HTTP/2", b"https HTTP/2")]

@@ -224,13 +224,31 @@ def test_settings_tell_a_client_the_bounds(running: Any, talking: Any) -> None:
     assert (told.header_table_size, told.max_frame_size) == (100, 20_000)
 
 
-def test_upgrade_to_h2c_is_ignored_and_the_connection_persists(running: Any) -> None:
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "rest", "answer"),
+    [
+        (b"GET / HTTP/1.1", b"\r\n", b"index"),
+        (b"POST /echo HTTP/1.1", b"Content-Length: 7\r\n\r\ncontent", b"content"),
+        (b"POST /echo HTTP/1.1", b"Transfer-Encoding: chunked\r\n\r\n7\r\ncontent\r\n0\r\n\r\n", b"content"),
+        (b"POST / HTTP/1.1", b"Content-Length: 7\r\n\r\ncontent", b"index"),
+    ],
+    ids=["none", "length", "chunks", "unread"],
+)
+def test_upgrade_to_h2c_is_ignored_and_the_connection_persists(
+    running: Any, request_line: bytes, rest: bytes, answer: bytes
+) -> None:
+    """gevent#2035."""
     peer = RawPeer.connect(running().address)
-    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
     for _ in range(2):
-        peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % upgrade)
-        assert peer.read_until().startswith(b"HTTP/1.1 200 ")
-        assert peer.read(5) == b"index"
+        peer.send(b"%b\r\nHost: a\r\n%b%b" % (request_line, UPGRADE, rest))
+        head = peer.read_until()
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"pgrade" not in head
+        framed = answer if b"Content-Length" in head else b"%x\r\n%b\r\n0\r\n\r\n" % (len(answer), answer)
+        assert peer.read(len(framed)) == framed
 
 
 # content
