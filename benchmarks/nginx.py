@@ -34,7 +34,7 @@ http {{
     server {{
         listen 127.0.0.1:{port} backlog=1024;
         default_type text/plain;
-        location / {{ return 200 "{content}"; }}
+        location / {{ {location} }}
     }}
 }}
 """
@@ -45,16 +45,20 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def serving(core: int | None) -> Iterator[int]:
-    """Run nginx for the length of the block; gives the port on which it answers every request with CONTENT."""
+def serving(core: int | None, location: str | None = None) -> Iterator[int]:
+    """Run nginx for the length of the block; gives the port on which it answers every request with CONTENT.
+
+    `location` has it do something else instead, in the words of its configuration.
+    """
     program = _program()
     if program is None:
         raise processes.Failed("nginx is not installed")
     port = processes.free_port()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
         configuration = Path(directory, "nginx.conf")
-        content = CONTENT.decode().replace("\n", "\\n")
-        configuration.write_text(_CONFIGURATION.format(directory=directory, port=port, content=content))
+        if location is None:
+            location = 'return 200 "%s";' % CONTENT.decode().replace("\n", "\\n")
+        configuration.write_text(_CONFIGURATION.format(directory=directory, port=port, location=location))
         command = [program, "-p", directory, "-e", "stderr", "-c", str(configuration)]
         with processes.listening(command, core, port):
             yield port

@@ -19,7 +19,7 @@ import gevent
 from gruvihttp import Error, HttpPool, Timeouts
 from gruvihttp.compat.pooling import UNBOUNDED, Fields, ThreadPools, sendable_fields
 from gruvihttp.compat.urllib3view import RawResponse, translated
-from gruvihttp.origins import Origin, destination_of
+from gruvihttp.origins import destination_of
 from gruvihttp.proxy import Proxy, proxy_of
 from gruvihttp.replay import rewinder_of
 
@@ -63,6 +63,7 @@ class _Order(NamedTuple):
 
     method: str
     url: str
+    target: str  # for messages as well: a URL may have a password in it
     fields: Fields
     body: Any
     rewind: Callable[[], object] | None
@@ -121,22 +122,11 @@ class HTTPAdapter(adapters.HTTPAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Send a request; the arguments are requests', and so are the exceptions."""
-        url = str(request.url)
-        try:
-            origin = destination_of(url).origin
-        except ValueError as exc:
-            raise theirs.InvalidURL(str(exc), request=request) from None
-        proxy_url = select_proxy(url, proxies) if proxies else None  # type: ignore[no-untyped-call, unused-ignore]
-        proxy = self._proxy(str(proxy_url), origin, request) if proxy_url else None
         self.add_headers(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
-        fields, closes = _fields_of(request)
-        pool = self._pool(_Way(verify, tuple(cert) if isinstance(cert, list) else cert, proxy, closes))
-        body = _body_of(request.body)
-        timeouts = _timeouts_of(timeout)
-        place = f"{origin.scheme}://{origin.host}:{origin.port}"
-        order = _Order(
-            str(request.method), url, fields, body, rewinder_of(body), timeouts, place, proxy is not None
-        )
+        proxy = self._proxy_for(request, proxies) if proxies else None
+        order, closes = _order_of(request, _timeouts_of(timeout), proxy is not None)
+        way = _Way(verify, tuple(cert) if isinstance(cert, list) else cert, proxy, closes)
+        pool = self._pools.get(way, lambda: self._make_pool(way))
         try:
             raw = self._carry_out(pool, order)
         except below.MaxRetryError as exc:
@@ -153,9 +143,6 @@ class HTTPAdapter(adapters.HTTPAdapter):
 
     # pools
 
-    def _pool(self, way: _Way) -> HttpPool:
-        return self._pools.get(way, lambda: self._make_pool(way))
-
     def _make_pool(self, way: _Way) -> HttpPool:
         bound = self._pool_maxsize if self._pool_block else UNBOUNDED
         return HttpPool(
@@ -170,7 +157,10 @@ class HTTPAdapter(adapters.HTTPAdapter):
             proxy=way.proxy,
         )
 
-    def _proxy(self, proxy_url: str, origin: Origin, request: requests.PreparedRequest) -> Proxy:
+    def _proxy_for(self, request: requests.PreparedRequest, proxies: Mapping[str, str]) -> Proxy | None:
+        proxy_url = str(select_proxy(str(request.url), proxies) or "")  # type: ignore[no-untyped-call, unused-ignore]
+        if not proxy_url:
+            return None
         if proxy_url.lower().startswith("socks"):
             raise theirs.InvalidSchema("this door knows no SOCKS, only http:// proxies", request=request)
         if "://" not in proxy_url:
@@ -181,7 +171,7 @@ class HTTPAdapter(adapters.HTTPAdapter):
             raise theirs.InvalidProxyURL(str(exc), request=request) from None
         fields = dict(self.proxy_headers(proxy_url))
         authorization = request.headers.get("Proxy-Authorization")
-        if authorization is not None and origin.scheme == "http":  # else it would be sent through the proxy
+        if authorization is not None and str(request.url).startswith("http:"):  # else it would be sent through the proxy
             fields.setdefault("Proxy-Authorization", authorization)
         return Proxy(address, tuple((_text(name), _text(value)) for name, value in fields.items()))
 
@@ -206,11 +196,11 @@ class HTTPAdapter(adapters.HTTPAdapter):
                 retries = _after_error(retries, order, exc)
                 _pause(retries)
                 continue
-            raw = RawResponse(response, order.method, order.url)
+            raw = RawResponse(response, order.method, order.target)
             if not retries.is_retry(order.method, raw.status, "Retry-After" in raw.headers) or order.rewind is None:
                 return raw
             try:
-                retries = retries.increment(order.method, order.url, response=raw)
+                retries = retries.increment(order.method, order.target, response=raw)
             except below.MaxRetryError:
                 if not retries.raise_on_status:
                     return raw
@@ -239,12 +229,10 @@ def mount(session: requests.Session, **options: Any) -> requests.Session:
 
 def _after_error(retries: Retry, order: _Order, exc: Error) -> Retry:
     """What is left to try; raises urllib3's exceptions if nothing is."""
-    error = translated(exc, order.place, order.url, through_proxy=order.through_proxy)
+    error = translated(exc, order.place, order.target, through_proxy=order.through_proxy)
     error.__cause__ = exc
     place: Any = order.place
-    retries = retries.increment(
-        order.method, order.url, error=error, _pool=place, _stacktrace=exc.__traceback__
-    )
+    retries = retries.increment(order.method, order.target, error=error, _pool=place, _stacktrace=exc.__traceback__)
     if not exc.retryable:
         if order.rewind is None:
             raise error
@@ -263,6 +251,22 @@ def _kind_of(exc: BaseException | None) -> type[theirs.RequestException]:
 
 
 # from requests' request to ours
+
+
+def _order_of(request: requests.PreparedRequest, timeouts: Timeouts, through_proxy: bool) -> tuple[_Order, bool]:
+    """What is to be sent, and whether the connection shall close afterwards. Raises InvalidURL, InvalidHeader."""
+    url = str(request.url)
+    try:
+        origin, target, _, _ = destination_of(url)
+    except ValueError as exc:
+        raise theirs.InvalidURL(str(exc), request=request) from None
+    fields, closes = _fields_of(request)
+    body = _body_of(request.body)
+    place = f"{origin.scheme}://{origin.host}:{origin.port}"
+    order = _Order(
+        str(request.method), url, target, fields, body, rewinder_of(body), timeouts, place, through_proxy
+    )
+    return order, closes
 
 
 def _fields_of(request: requests.PreparedRequest) -> tuple[Fields, bool]:

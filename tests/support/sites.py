@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
+import gevent
 from gevent.event import Event
 
 from gruvihttp import HttpServer
@@ -86,6 +87,16 @@ class Site:
         fields = [("Content-Length", str(size))] if "length" in query else []
         pieces = (b"x" * min(10_000, size - start) for start in range(0, size, 10_000))
         return "200 OK", fields, pieces
+
+    def answer_pieces(self, environ: Environ, query: dict[str, str]) -> Answer:
+        """Three pieces in chunks: their length is not known when the head is sent."""
+
+        def pieces() -> Iterator[bytes]:
+            for piece in (b"one ", b"two ", b"three"):
+                gevent.sleep(0)
+                yield piece
+
+        return "200 OK", [], pieces()
 
     def answer_held(self, environ: Environ, query: dict[str, str]) -> Answer:
         """Nothing before `held` is set."""

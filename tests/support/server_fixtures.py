@@ -1,0 +1,67 @@
+"""Fixtures that start servers in this process; a conftest imports those that its tests use."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trustme
+from sites import Site
+
+from gruvihttp.testing import RawPeer, ScriptedPeer
+
+__all__ = ["authority", "client_tls", "make_site", "serve", "server_tls", "site"]
+
+
+@pytest.fixture
+def make_site() -> Iterator[Callable[..., Site]]:
+    sites: list[Site] = []
+
+    def make(**options: Any) -> Site:
+        sites.append(Site(**options))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.held.set()
+        site.server.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    return make_site()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., ScriptedPeer]]:
+    """Starts a server that runs a script for each connection; see `ScriptedPeer`."""
+    peers: list[ScriptedPeer] = []
+
+    def start(*scripts: Callable[[RawPeer], object], **options: Any) -> ScriptedPeer:
+        peers.append(ScriptedPeer(*scripts, **options))
+        return peers[-1]
+
+    yield start
+    for peer in peers:
+        peer.close()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="session")
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
