@@ -41,14 +41,24 @@ _REST_WAKES = 64
 
 
 class Listener:
-    """One listening socket. Calls ``on_accept(sock, peer_address)`` in the hub for each new connection."""
+    """One listening socket. Calls ``on_accept(sock, peer_address)`` in the hub for each new connection.
+
+    Before that, ``may_accept(surely)`` is asked; `surely` says that there is one for sure. Who says no to that pauses
+    the listener.
+    """
 
     ACCEPTS_PER_WAKE = 64  # then the established connections have their turn
 
-    def __init__(self, sock: RawSocket, on_accept: Callable[[RawSocket, Address], object]) -> None:
+    def __init__(
+        self,
+        sock: RawSocket,
+        on_accept: Callable[[RawSocket, Address], object],
+        may_accept: Callable[[bool], bool] | None = None,
+    ) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._on_accept = on_accept
+        self._may_accept = may_accept
         self._loop = get_hub().loop
         self._watcher = self._loop.io(sock.fileno(), 1)
         self._rest: Any = None  # the timer of a back-off
@@ -94,7 +104,9 @@ class Listener:
 
     def _accept_many(self) -> bool:
         """Accept until nothing is left, or for one wake; whether there may be more."""
-        for _ in range(self.ACCEPTS_PER_WAKE):
+        for number in range(self.ACCEPTS_PER_WAKE):
+            if self._may_accept is not None and not self._may_accept(number == 0):
+                return number > 0
             try:
                 descriptor, peer = self._sock._accept()  # type: ignore[attr-defined]  # what socket.accept is made of
             except BlockingIOError:
@@ -132,26 +144,27 @@ class Listener:
 def open_listeners(
     address: Address,
     on_accept: Callable[[RawSocket, Address], object],
+    may_accept: Callable[[bool], bool] | None = None,
     *,
     family: int = 0,
     flags: int = 0,
     backlog: int = 128,
     mode: int | None = None,
 ) -> list[Listener]:
-    """Listeners, still paused, on every address that `address` resolves to.
+    """Listeners, still paused, on every address that `address` resolves to. `may_accept` is that of `Listener`.
 
     `address` is (host, port), the path of a Unix socket, or a socket or descriptor that listens already. Port 0
     means one free port, the same for all. `mode` is what the file of a Unix socket gets.
     Raises TransportError with errno and a message that names the address.
     """
     if not isinstance(address, (tuple, str, bytes)):
-        return [Listener(take_over(address), on_accept)]
+        return [Listener(take_over(address), on_accept, may_accept)]
     candidates = resolve(address, family, flags, passive=True)
     sockets = _bind_all(candidates)
     listeners = []
     try:
         for sock in sockets:
-            listener = Listener(sock, on_accept)
+            listener = Listener(sock, on_accept, may_accept)
             listeners.append(listener)
             if _is_path(listener.address):
                 listener.own_path()

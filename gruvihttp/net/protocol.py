@@ -43,6 +43,17 @@ class MessageProtocol:
         if self.transport is not None:
             self.transport.close()
 
+    def idle_since(self) -> float | None:
+        """The moment of ``time.monotonic()`` since which nothing is going on and the peer may begin something new.
+
+        None: there is work, or nobody can tell. Such a connection is never closed to make room for another one.
+        """
+        return None
+
+    def evict(self) -> bool:
+        """Close because another connection needs the place, if `idle_since` holds still. Whether it does."""
+        return False
+
     def _pump(self) -> None:
         transport = self.transport
         if transport is None:

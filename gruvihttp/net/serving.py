@@ -6,12 +6,10 @@ header gets a greenlet, so that nobody waits for a peer that is slow with it.
 
 from __future__ import annotations
 
-import signal
 import ssl as ssl_module
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -20,11 +18,13 @@ from gevent.event import Event
 
 from gruvihttp.errors import Error, TransportError
 from gruvihttp.limits import Timeouts
-from gruvihttp.net.deadline import moment_after, timeout_or_default
+from gruvihttp.net.deadline import Alarm, moment_after, timeout_or_default
 from gruvihttp.net.endpoint import Endpoint, ProtocolFactory
+from gruvihttp.net.interrupts import interrupted_by
 from gruvihttp.net.listening import Listener, open_listeners
 from gruvihttp.net.networks import Networks
 from gruvihttp.net.protocol import MessageProtocol
+from gruvihttp.net.room import Room
 from gruvihttp.net.sockets import Address, RawSocket, format_address
 from gruvihttp.net.tls import TlsOption, server_context
 from gruvihttp.net.transport import Transport
@@ -33,6 +33,8 @@ __all__ = ["Server", "create_server"]
 
 # What a peer may take to end its TLS handshake when the server closes: a few round trips, and no scanner's patience.
 _HANDSHAKE_SECONDS = 1.0
+# After that, somebody may have been idle for long enough to make room who was not when there was none.
+_LOOK_AGAIN_SECONDS = 0.5
 
 
 def create_server(
@@ -52,14 +54,20 @@ def create_server(
 class Server(Endpoint):
     """Accepts connections and gives each a protocol.
 
-    `max_connections` bounds the connections that are open at once, handshakes included: above it nothing is
-    accepted, and what comes waits in the system's backlog.
+    `max_connections` bounds the connections that are open at once, handshakes included. Where it is reached, the one
+    that has been idle for the longest time is closed for a newcomer, if its protocol can tell (see
+    `MessageProtocol.idle_since`); while none is idle, newcomers wait in the system's backlog.
     """
 
     max_connections: int | None = None
 
     def __init__(
-        self, protocol_factory: ProtocolFactory, timeout: float | None = None, *, timeouts: Timeouts | None = None
+        self,
+        protocol_factory: ProtocolFactory,
+        timeout: float | None = None,
+        *,
+        timeouts: Timeouts | None = None,
+        room: Room | None = None,
     ) -> None:
         super().__init__(protocol_factory, timeout)
         self.timeouts = Timeouts.flat(timeout) if timeouts is None else timeouts
@@ -69,7 +77,9 @@ class Server(Endpoint):
         self._listeners: list[Listener] = []
         self._connections: dict[Transport, MessageProtocol] = {}
         self._handshakes: set[Transport] = set()
-        self._full = False
+        self._room = room or Room()
+        self._alarm: Alarm | None = None
+        self._crowded = False  # as many connections as may be, none of them idle, and somebody waits
         self._closing = False
         self._closed = Event()
         self._empty = Event()
@@ -108,9 +118,11 @@ class Server(Endpoint):
         def accepted(sock: RawSocket, peer: Address) -> None:
             self._admit(sock, ssl, peer, has_header(peer))
 
-        opened = open_listeners(address, accepted, family=family, flags=flags, backlog=backlog, mode=mode)
+        opened = open_listeners(
+            address, accepted, self._may_accept, family=family, flags=flags, backlog=backlog, mode=mode
+        )
         self._listeners += opened
-        if not self._full:
+        if not self._crowded:
             for listener in opened:
                 listener.start()
 
@@ -180,7 +192,6 @@ class Server(Endpoint):
             self._handshakes.add(transport)
             self._empty.clear()
             gevent.spawn(self._shake_hands, transport, context, has_header)
-        self._check_room()
 
     def _shake_hands(self, transport: Transport, context: ssl_module.SSLContext | None, has_header: bool) -> None:
         """What comes before a connection begins, all of it before one deadline."""
@@ -251,14 +262,42 @@ class Server(Endpoint):
         if not self._connections and not self._handshakes:
             self._empty.set()
 
-    def _check_room(self) -> None:
-        """Pause or resume the listeners when the bound on connections is crossed."""
+    def _is_full(self) -> bool:
         bound = self.max_connections
-        full = bound is not None and len(self._connections) + len(self._handshakes) >= bound
-        if full != self._full:
-            self._full = full
-            for listener in self._listeners:
-                listener.pause() if full else listener.start()
+        return bound is not None and len(self._connections) + len(self._handshakes) >= bound
+
+    def _may_accept(self, surely: bool) -> bool:
+        """Is there room for one more connection, or can it be made? `surely`: somebody is there who wants it."""
+        if not self._is_full():
+            return True
+        if not surely:
+            return False
+        try:
+            made = self._room.make(self._connections.values(), monotonic())
+        except Exception:  # a protocol's own mistake must not stop the listener for good
+            self._report()
+            made = False
+        if made and not self._is_full():
+            return True
+        self._crowded = True
+        self._room.is_wanted = not made  # what was made is not there yet: HTTP/2 has to say goodbye first
+        for listener in self._listeners:
+            listener.pause()
+        if self._alarm is None:
+            self._alarm = Alarm(get_hub().loop, self._look_again)
+        self._alarm.set(monotonic() + _LOOK_AGAIN_SECONDS)
+        return False
+
+    def _look_again(self) -> None:
+        """Accept once more, and find out then whether that can be."""
+        self._crowded = self._room.is_wanted = False
+        for listener in self._listeners:
+            listener.start()
+
+    def _check_room(self) -> None:
+        """Let those in who wait, if there is room now."""
+        if self._crowded and not self._is_full():
+            self._look_again()
 
     def _report(self) -> None:
         get_hub().handle_error(self, *sys.exc_info())
@@ -274,7 +313,7 @@ class Server(Endpoint):
         """Serve until ``close`` is called or ^C comes; then close politely. A second ^C does not wait for that."""
         self.start()
         try:
-            with _interrupted_by(self._closed.set):
+            with interrupted_by(self._closed.set):
                 self._closed.wait()
         except KeyboardInterrupt:  # somebody else's handler has raised it
             pass
@@ -304,6 +343,8 @@ class Server(Endpoint):
             listener.close()
         self._closing = True
         self._listeners.clear()
+        if self._alarm is not None:
+            self._alarm.close()
         if self._handshakes:
             gevent.spawn_later(_HANDSHAKE_SECONDS, self._abort_handshakes)
         for _, protocol in self.connections:
@@ -343,32 +384,6 @@ class Server(Endpoint):
     def __repr__(self) -> str:
         where = ", ".join(map(format_address, self.addresses)) or "not listening"
         return f"<{type(self).__name__} {where}, {len(self._connections)} connections>"
-
-
-@contextmanager
-def _interrupted_by(action: Callable[[], object]) -> Iterator[None]:
-    """While entered, the first ^C calls `action` in the hub.
-
-    Python's own handler raises KeyboardInterrupt in whatever greenlet is at work, and so cuts what that one does. Who
-    has another handler keeps it.
-    """
-    loop = get_hub().loop
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        loop.run_callback_threadsafe(action)
-
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    try:
-        if ours:
-            signal.signal(signal.SIGINT, interrupt)
-    except ValueError:  # not the main thread, which is the only one that signals reach
-        ours = False
-    try:
-        yield
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _senders(proxy_protocol: bool | Iterable[str]) -> Callable[[Address], bool]:

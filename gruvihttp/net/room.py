@@ -1,0 +1,61 @@
+"""`Room`: who goes when there are as many connections as may be, and one more wants to come.
+
+A connection that its peer has let lie is worth less than a new one. So the one that has been idle for the longest
+time is closed for a newcomer. When none is idle, the next one that becomes so goes; meanwhile the newcomer waits in
+the system's backlog.
+
+Nothing is counted while there is room: connections are asked since when they are idle when somebody has to go. That
+looks at all of them, but finds many candidates at once, in their order; whoever becomes idle later comes behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+from weakref import ref
+
+__all__ = ["Leaver", "Room"]
+
+
+class Leaver(Protocol):
+    """A connection as far as it matters here."""
+
+    def idle_since(self) -> float | None:
+        """The moment since which its peer could have begun something new and has not; None while there is work."""
+
+    def evict(self) -> bool:
+        """Close, as nothing is going on. False if that is not so after all."""
+
+
+class Room:
+    """What the connections of one server know about how crowded it is.
+
+    `is_wanted` says that somebody waits for a place: the connection that becomes idle next takes it back and ends.
+    """
+
+    __slots__ = ("_candidates", "is_wanted")
+
+    def __init__(self) -> None:
+        self.is_wanted = False
+        self._candidates: list[tuple[float, int, ref[Leaver]]] = []  # the longest idle one is the last
+
+    def make(self, connections: Iterable[Leaver], now: float) -> bool:
+        """Close the connection that has been idle for the longest time. False if none is.
+
+        It may be closed when this returns, or have begun to end.
+        """
+        while True:
+            if not self._candidates and not self._look_around(connections, now):
+                return False
+            since, _, reference = self._candidates.pop()
+            leaver = reference()
+            if leaver is not None and leaver.idle_since() == since and leaver.evict():
+                return True
+
+    def _look_around(self, connections: Iterable[Leaver], now: float) -> bool:
+        """Find candidates. Are there any?"""
+        moments = ((each.idle_since(), each) for each in connections)
+        found = [(since, id(each), ref(each)) for since, each in moments if since is not None and since <= now]
+        found.sort(reverse=True)
+        self._candidates = found
+        return bool(found)
