@@ -41,7 +41,12 @@ class Limits:
     buffer_bytes: int = _number(65536, "most content or output held for one exchange, in bytes")
     drain_bytes: int = _number(65536, "most unread content that is dropped to keep a connection, in bytes")
     linger_bytes: int = _number(1 << 20, "most bytes that are dropped while a connection closes")
-    pipelined_requests: int = _number(10, "most requests parsed ahead on one connection")
+    pipelined_requests: int = _number(10, "most requests of one connection before others have their turn")
+    connections: int | None = _number(None, "most connections at once; the longest idle one goes for a newcomer")
+    connection_requests: int | None = _number(None, "most requests on one connection")
+    active_requests: int | None = _number(None, "most requests served at once; others wait for their turn")
+    # Kestrel's number: less than any line carries, and more than those send who drip
+    content_rate: int | None = _number(240, "fewest bytes of content a second, after the timeout for content (408)")
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -106,6 +111,7 @@ class Timeouts:
     pool: float | None = _number(None, "client: until one of a pool's connections is free")
     connect: float | None = _number(None, "until a connection is made, all addresses together")
     handshake: float | None = _number(10.0, "until a TLS handshake is done")
+    turn: float | None = _number(10.0, "until a request is served when too many are (503)")
     head: float | None = _number(10.0, "until a head that has begun is complete (408)")
     content: float | None = _number(30.0, "without a byte of content while somebody reads it (408)")
     write: float | None = _number(30.0, "without progress while the peer does not read")

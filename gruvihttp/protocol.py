@@ -103,6 +103,14 @@ class HttpProtocol(MessageProtocol):
         """How many requests this side is answering at the moment."""
         return 0 if self._server is None else self._server.active_requests
 
+    def idle_since(self) -> float | None:
+        """See `MessageProtocol.idle_since`. A client cannot tell."""
+        return None if self._server is None else self._server.idle_since()
+
+    def evict(self) -> bool:
+        """See `MessageProtocol.evict`."""
+        return self._server is not None and self._server.evict()
+
     @property
     def server_name(self) -> str | None:
         """The server's name: the given one, else what the connection says about it; None before there is one."""

@@ -12,7 +12,7 @@ from typing import Any
 from gevent.event import Event
 
 from gruvihttp.accesslog import Log, Recorder, as_log
-from gruvihttp.exchanges.config import ServerConfig
+from gruvihttp.exchanges.config import RejectUpload, ServerConfig
 from gruvihttp.forwarded import DEFAULT_FIELDS, TrustedProxies
 from gruvihttp.hijack import WebSocketCompat
 from gruvihttp.limits import H2Limits, Limits, Timeouts
@@ -79,6 +79,8 @@ class HttpServer(Server):
         health_path: str | None = None,
         ready_path: str | None = None,
         websocket_compat: WebSocketCompat = "gevent",
+        reject_upload: RejectUpload = "linger",
+        cancel_on_disconnect: bool = False,
     ) -> None:
         chosen = as_log(access_log)
         self._recorder = None if chosen is None else Recorder(chosen)
@@ -87,11 +89,15 @@ class HttpServer(Server):
             h2_limits=(h2_limits or H2Limits()) if http2 else None,
             timeouts=timeouts or Timeouts.flat(timeout),
             on_refusal=None if self._recorder is None else self._recorder.refused,
+            reject_upload=reject_upload,
+            cancel_on_disconnect=cancel_on_disconnect,
         )
         self._proxies: TrustedProxies | None = None
         if trusted_proxies is not None:
             self._proxies = TrustedProxies(trusted_proxies, proxy_fields, strip_untrusted=strip_untrusted)
-        super().__init__(self._no_protocol, timeout, timeouts=config.timeouts)
+        super().__init__(self._no_protocol, timeout, timeouts=config.timeouts, room=config.room)
+        if config.limits.connections is not None:
+            self.max_connections = config.limits.connections
         self._application = application
         self._server_name = server_name
         self._debug = debug

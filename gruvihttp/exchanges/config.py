@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.workers import Workers
 from gruvihttp.limits import H2Limits, Limits, Timeouts
+from gruvihttp.net.room import Room
 from gruvihttp.sansio.h2settings import Settings
 
-__all__ = ["ServerConfig"]
+__all__ = ["RejectUpload", "ServerConfig"]
+
+RejectUpload = Literal["linger", "drain", "abort"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,10 @@ class ServerConfig:
 
     `on_refusal(connection, status)` is called for each request that cannot be handed to the handler; `status` is None
     if it was not answered either. It must not raise.
+
+    `reject_upload` is what becomes of content that a client still sends when it has been answered: ``linger`` drops
+    some of it while the connection closes, so that the answer arrives; ``drain`` drops as much to keep the connection;
+    ``abort`` closes at once. `cancel_on_disconnect` ends a handler whose client has gone.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -29,6 +36,20 @@ class ServerConfig:
     workers: Workers | None = None  # None: those of the hub
     tally: Tally = field(default_factory=Tally)
     on_refusal: Callable[[Any, int | None], object] | None = None  # Any: the connection of any HTTP version
+    room: Room = field(default_factory=Room)
+    reject_upload: RejectUpload = "linger"
+    cancel_on_disconnect: bool = False
+
+    def __post_init__(self) -> None:
+        known = get_args(RejectUpload)
+        if self.reject_upload not in known:
+            raise ValueError(f"reject_upload must be one of {', '.join(known)}, not {self.reject_upload!r}")
+
+    @cached_property
+    def drain_bytes(self) -> int:
+        """The most unread content that is dropped to keep a connection."""
+        limits = self.limits
+        return max(limits.drain_bytes, limits.linger_bytes) if self.reject_upload == "drain" else limits.drain_bytes
 
     @cached_property
     def h2_settings(self) -> Settings:

@@ -42,6 +42,7 @@ class Carrier(Protocol):
 
     channel: Channel
     drain_bytes: int
+    drains_chunks: bool
     held_bytes: int
     may_persist: bool
     notes: Any
@@ -67,6 +68,7 @@ class Http1ServerExchange:
     content_ended = False
     received_bytes = 0  # of the request's content
     sent_bytes = 0  # of the response's content, without what frames it
+    waited_seconds = 0.0  # for the request's content
     notes: Any = None  # the handler's own
     head: ResponseHead | None = None  # of the final response, as far as it was given
     failure: BaseException | None = None  # what reading or sending has raised: the peer's fault, not the handler's
@@ -365,7 +367,9 @@ class Http1ServerExchange:
             return True
         if self.wants_continue:
             return False  # the client may send it, or may not: then the next request would be taken for it
-        return framing.kind == "length" and framing.length - self.received_bytes <= self.connection.drain_bytes
+        if framing.kind == "length":
+            return framing.length - self.received_bytes <= self.connection.drain_bytes
+        return self.connection.drains_chunks
 
 
 class _SilentEncoder:

@@ -3,40 +3,31 @@
 The theory. Between two exchanges nobody works on a connection: it is parked on its channel, and a callback in the hub
 reads and parses. When that completes a head, a worker greenlet takes over and *pulls*: content is read when the
 handler asks for it, and not before, which is all the back-pressure there is to have. A worker goes on with the next
-request if that has come as a whole; else the connection is parked again.
+request if that has come as a whole; else the connection is parked again. After a few requests in a row it is the turn
+of other connections. How content is framed is decided when the head leaves: by then its length is often known.
 
-Output is *held* as long as that costs nobody anything: until the handler has finished, until 64 KiB are there, or
-until anything in this thread waits, for then the hub runs and flushes what is held. So a small answer is one send
-however many pieces it is made of, and answers to pipelined requests that are ready together leave together. How
-content is framed is decided when the head leaves: by then its length is often known.
-
-A connection is in one phase: IDLE (no byte of a request), HEAD (some), BUSY (a worker has it), CLOSING (nothing is
-sent any more, what comes is dropped, so that our last bytes are not lost to a reset), CLOSED. The driver knows
-neither environ nor URLs.
+Phases and deadlines are in `http1_phases`, output in `http1_output`. The driver knows neither environ nor URLs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 from time import monotonic
 from typing import Any
 
-from gevent import get_hub
+from gevent import GreenletExit
+from greenlet import getcurrent, greenlet
 
-from gruvihttp.errors import (
-    LocalProtocolError,
-    RemoteProtocolError,
-    Timeout,
-    TransportError,
-)
+from gruvihttp.errors import LocalProtocolError, RemoteProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1_exchange import CLOSE, COMPLETE, DETACHED, HELD_BYTES, Http1ServerExchange, head_bytes
+from gruvihttp.exchanges.http1_output import Http1Output
+from gruvihttp.exchanges.http1_phases import BUSY, CLOSED, HEAD, IDLE
+from gruvihttp.exchanges.pace import content_patience
 from gruvihttp.exchanges.response import plain_error
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.exchanges.workers import Workers, renew_context
 from gruvihttp.net.channel import Channel
-from gruvihttp.net.deadline import Alarm
 from gruvihttp.sansio.events import CONNECTION_CLOSED, END_OF_MESSAGE, Data, EndOfMessage, Request
 from gruvihttp.sansio.framing import NONE
 from gruvihttp.sansio.headers import Field
@@ -52,26 +43,11 @@ _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
 Handler = Callable[[Http1ServerExchange], None]
 
-
 # A round trip on any line: whoever has connected sends its request within that.
 FRESH_SECONDS = 1.0
 
 
-class Phase(Enum):
-    """What a connection is doing."""
-
-    IDLE = "idle"
-    HEAD = "head"
-    BUSY = "busy"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-# by these names, for looking a member up in its class costs more than all else that is done with it
-IDLE, HEAD, BUSY, CLOSING, CLOSED = Phase
-
-
-class ServerConnection:
+class ServerConnection(Http1Output):
     """One HTTP/1 connection of a server.
 
     `handler(exchange)` is called in a worker greenlet for each request. It must finish or abort the exchange.
@@ -81,60 +57,43 @@ class ServerConnection:
     """
 
     __slots__ = (
-        "_alarm",
-        "_config",
-        "_flush_wanted",
         "_handler",
-        "_held",
-        "held_bytes",
         "_idle",
         "_is_fresh",
-        "_loop",
-        "_parked",
+        "_left",
         "_reader",
-        "_sending",
-        "_stall",
+        "_room",
         "_statuses",
-        "_tally",
-        "may_persist",
-        "on_preface",
+        "_worker",
         "_workers",
-        "channel",
-        "current",
         "drain_bytes",
+        "drains_chunks",
+        "may_persist",
         "notes",
+        "on_preface",
         "owner",
-        "phase",
         "requests",
     )
 
     multiplexed = False
 
     def __init__(self, channel: Channel, handler: Handler, config: ServerConfig, owner: Any = None) -> None:
-        self.channel = channel
+        super().__init__(channel, config)
         self.owner = owner
-        self.phase = IDLE
         self.notes: Any = None
         self.requests = 0
-        self.current: Http1ServerExchange | None = None
-        self.drain_bytes = config.limits.drain_bytes  # the most unread content that is dropped to keep the connection
-        self._handler = handler
-        self._config = config
-        self._reader = RequestReader(config.limits, strict=True)
-        self._loop = get_hub().loop
-        self._alarm = Alarm(self._loop, self._expire)
-        self._idle = config.timeouts.idle
-        self._held: list[Any] = []
-        self.held_bytes = 0
-        self._flush_wanted = False
-        self._is_fresh = True  # no request yet
-        self._parked = False
-        self._sending = False
-        self._stall = config.timeouts.write
-        self._tally = config.tally
-        self._statuses = config.tally.statuses
         self.may_persist = True  # whether the server wants to go on with this connection
         self.on_preface: Callable[[bytes], object] | None = None
+        self.drain_bytes = config.drain_bytes  # the most unread content that is dropped to keep the connection
+        self.drains_chunks = config.reject_upload == "drain"  # though nobody knows how much that is
+        self._handler = handler
+        self._reader = RequestReader(config.limits, strict=True)
+        self._idle = config.timeouts.idle
+        self._is_fresh = True  # no request yet
+        self._left = config.limits.connection_requests or 0  # it is the 0 that is reached by counting down that counts
+        self._room = config.room
+        self._statuses = config.tally.statuses
+        self._worker: greenlet | None = None  # who is at work, where somebody wants to know
         self._workers = config.workers or Workers.of_hub()
 
     def __repr__(self) -> str:
@@ -144,11 +103,6 @@ class ServerConnection:
     def active_requests(self) -> int:
         """How many requests are being answered."""
         return int(self.phase is BUSY)
-
-    @property
-    def write_timeout(self) -> float | None:
-        """How long a peer may read nothing, in seconds."""
-        return self._stall
 
     @property
     def refusal(self) -> tuple[Request | None, bytes]:
@@ -183,6 +137,21 @@ class ServerConnection:
             else:
                 self._close()
 
+    def idle_since(self) -> float | None:
+        """See `gruvihttp.net.room.Leaver`. A connection that has had no request yet counts as idle a moment later."""
+        if self.phase is not IDLE or not self.may_persist:
+            return None
+        return self.since + FRESH_SECONDS if self._is_fresh else self.since
+
+    def evict(self) -> bool:
+        """Close because somebody else needs the place. False if a request has arrived: that is answered."""
+        if self.phase is IDLE:
+            self._readable()
+        if self.phase is not IDLE:
+            return self.phase is CLOSED
+        self._close()
+        return True
+
     def _park(self) -> None:
         self._enter(IDLE, self._idle)
         if not self._parked:
@@ -195,8 +164,10 @@ class ServerConnection:
         An error of ours ends this connection, and the hub reports it.
         """
         if self.phase is BUSY:  # not our turn; most answers are out before more input comes
-            self._parked = False
-            self.channel.unpark()
+            if self._worker is None:
+                self._unpark()
+            else:
+                self._overhear()
             return
         try:
             data = self.channel.try_receive()
@@ -230,8 +201,7 @@ class ServerConnection:
 
     def _give_to(self, successor: Callable[[bytes], object]) -> None:
         """Let somebody else have the connection and what has come on it."""
-        self._parked = False
-        self.channel.unpark()
+        self._unpark()
         self._end()
         successor(self._reader.trailing_data[0])
 
@@ -239,44 +209,72 @@ class ServerConnection:
         if self.phase is IDLE and len(self._reader.buffer):
             self._enter(HEAD, self._config.timeouts.head)
 
-    def _enter(self, phase: Phase, seconds: float | None) -> None:
-        """Begin a phase that may last so long."""
-        self.phase = phase
-        if seconds is None:
-            self._alarm.clear()  # of the phase before
-        else:
-            self._alarm.set(monotonic() + seconds)
+    def _overhear(self) -> None:
+        """In the hub, while a handler works that ends with its client: keep what comes, and notice when nothing will.
+
+        Behind what the client has sent already its end cannot be seen, so some of that is taken in advance.
+        """
+        if len(self._reader.buffer) >= self._config.limits.buffer_bytes:
+            self._unpark()
+            return
+        try:
+            data = self.channel.try_receive()
+        except TransportError:
+            data = b""
+        if data is None:
+            return
+        self._tally.received_bytes += len(data)
+        self._reader.receive_data(data)
+        if data:
+            return
+        self._unpark()
+        if self._worker is not None and self.current is not None and not self.current.finished:
+            self._worker.throw(GreenletExit)
 
     def _work(self, job: Callable[[Any], None], argument: Any) -> None:
         self.phase = BUSY
         self._workers.run(job, argument)
 
-    def _expire(self) -> None:
-        """In the hub: the phase has lasted too long."""
-        if self.phase is HEAD:
-            self._work(self._answer_and_close, 408)
-        elif self.phase is IDLE:
-            self._close()
-        elif self.phase is CLOSING:
-            self.abort()
+    def _head_is_late(self) -> None:
+        self._work(self._answer_and_close, 408)
 
     # the worker's side
 
-    def _serve(self, request: Request | None) -> None:
+    def _serve(self, request: Request) -> None:
         self._is_fresh = False
+        in_a_row = self._config.limits.pipelined_requests
+        if self._config.cancel_on_disconnect:
+            self._worker = getcurrent()
+            self._listen()
         try:
-            while request is not None:
+            while True:
+                self._left -= 1
+                if not self._left:
+                    self.may_persist = False
                 exchange = Http1ServerExchange(self, request, self._reader.plan)
                 self.current = exchange
                 self._handler(exchange)
-                request = self._after(exchange)
-                if request is not None:
-                    renew_context()  # the job goes on, the exchange does not
+                following = self._after(exchange)
+                if following is None:
+                    return
+                in_a_row -= 1
+                if not in_a_row:
+                    self._workers.run_later(self._serve, following)
+                    return
+                request = following
+                renew_context()  # the job goes on, the exchange does not
         except (TransportError, Timeout):  # the peer has gone, or reads nothing: there is nobody to tell
             self._abandon()
         except BaseException:
             self._abandon()
             raise
+        finally:
+            self._worker = None
+
+    def _listen(self) -> None:
+        if not self._parked and not self._reader.buffer.ended:
+            self._parked = True
+            self.channel.park(self._readable)
 
     def _abandon(self) -> None:
         if self.current is not None:  # else the exchange was over
@@ -293,10 +291,13 @@ class ServerConnection:
         if exchange.plan.framing is NONE:
             self._reader.next_event()  # the end of the request
         elif not exchange.content_ended and not (exchange.persists and self._drained(exchange)):
-            exchange.persists = False
+            self._finish(unread=True)
+            return None
         if not exchange.persists:
             self._finish()
             return None
+        if self._room.is_wanted:
+            return self._give_place()
         buffer = self._reader.buffer
         if buffer.start < len(buffer.data) or buffer.ended:
             return self._next_request()
@@ -306,6 +307,18 @@ class ServerConnection:
         else:
             self._finish()
         return None
+
+    def _give_place(self) -> Request | None:
+        """Somebody waits for a place, and this connection has just done its work: that is all it gets."""
+        self._room.is_wanted = False
+        buffer = self._reader.buffer
+        if buffer.start == len(buffer.data):
+            self.flush()
+            self._park()
+            if self.evict():
+                return None
+        self.may_persist = False  # there is one more request, whose answer says that it is the last
+        return self._next_request() if self.phase is BUSY and self.current is None else None
 
     def _after_failure(self, exchange: Http1ServerExchange) -> None:
         """The response is not complete. End the connection, politely if the peer can see that all the same."""
@@ -382,7 +395,7 @@ class ServerConnection:
             if status is not None:
                 head, content = plain_error(status)
                 self.hold(head_bytes(b"1.1", head, CLOSE, len(content)) + content)
-            self._finish()
+            self._finish(unread=True)
         except (TransportError, Timeout):
             self.abort()
 
@@ -392,117 +405,15 @@ class ServerConnection:
         self._tally.received_bytes += len(data)
         self._reader.receive_data(data)
 
-    # output
-
-    def hold(self, *buffers: Any) -> None:
-        """Add output; it leaves by `flush`, or when anything waits after `flush_soon`."""
-        for buffer in buffers:
-            self._held.append(buffer)
-            self.held_bytes += len(buffer)
-
-    def hold_whole(self, buffer: bytes) -> None:
-        """`hold` for one buffer, in fewer steps."""
-        self._held.append(buffer)
-        self.held_bytes += len(buffer)
-
-    def flush(self) -> None:
-        """Send what is held; waits while the peer does not read. Raises TransportError or Timeout("write")."""
-        held = self._held
-        if not held:
-            return
-        output = held[0] if len(held) == 1 else held.copy()
-        held.clear()
-        self._tally.sent_bytes += self.held_bytes
-        self.held_bytes = 0
-        self._sending = True
-        try:
-            self.channel.send(output, self._stall)
-        except BaseException as exc:
-            if self.current is not None:
-                self.current.failure = exc
-            raise
-        finally:
-            self._sending = False
-
-    def send_file(self, fd: int, offset: int, count: int) -> None:
-        """Send what is held, then that part of a file, which only works without TLS. Raises as `flush` does."""
-        self.flush()
-        self._sending = True
-        try:
-            self.channel.send_file(fd, offset, count, self._stall)
-        except (TransportError, Timeout) as exc:
-            if self.current is not None:
-                self.current.failure = exc
-            raise
-        finally:
-            self._sending = False
-        self._tally.sent_bytes += count
-
-    def flush_soon(self) -> None:
-        """Flush as soon as this greenlet waits for anything."""
-        if not self._flush_wanted:
-            self._flush_wanted = True
-            self._loop.run_callback(self._flush_in_hub)
-
-    def _flush_in_hub(self) -> None:
-        self._flush_wanted = False
-        if self._sending or self.phase is not BUSY:
-            return
-        if self.current is not None:
-            self.current.commit_held()
-        if not self._held:
-            return
-        output = b"".join(self._held)
-        try:
-            rest = self.channel.try_send(output)
-        except TransportError:  # the worker will find out
-            return
-        self._tally.sent_bytes += len(output) - len(rest)
-        self._held = [rest] if len(rest) else []
-        self.held_bytes = len(rest)
-        if self._held:  # the worker may wait for long
-            self.channel.when_writable(self._flush_in_hub)
-
     # the end
 
-    def _finish(self) -> None:
-        """Send what is held, then close without losing it."""
+    def _finish(self, *, unread: bool = False) -> None:
+        """Send what is held, then close without losing it. `unread`: the peer may still send what nobody wants."""
         self.flush()
-        if self._reader.buffer.ended:
+        if self._reader.buffer.ended or (unread and self._config.reject_upload == "abort"):
             self._close()
-            return
-        self.channel.shutdown_write()
-        self._enter(CLOSING, self._config.timeouts.linger)
-        self.held_bytes = 0  # from here on: how much was dropped
-        self.channel.park(self._discard)
-
-    def _discard(self) -> None:
-        """In the hub, closing: drop what comes until the peer ends too."""
-        try:
-            data = self.channel.try_receive()
-        except TransportError:
-            data = b""
-        if data is None:
-            return
-        self.held_bytes += len(data)
-        if not data:
-            self._close()
-        elif self.held_bytes > self._config.limits.linger_bytes:
-            self.abort()
-
-    def _close(self) -> None:
-        self._end()
-        self.channel.close()
-
-    def abort(self) -> None:
-        """Cut the connection: the peer cannot take what it got for a whole response."""
-        self._end()
-        self.channel.abort()
-
-    def _end(self) -> None:
-        self.phase = CLOSED
-        self._held = []
-        self._alarm.close()
+        else:
+            self._linger()
 
     # another protocol
 
@@ -511,8 +422,7 @@ class ServerConnection:
         if self.current is not exchange or self.phase is not BUSY:
             raise RuntimeError("the exchange is over")
         self.flush()
-        self._parked = False
-        self.channel.unpark()
+        self._unpark()
         leading, _ = self._reader.trailing_data
         return Tunnel(self.channel, leading, draining=not self.may_persist)
 
@@ -554,10 +464,14 @@ class ServerConnection:
                     return b""
                 if exchange.wants_continue:
                     exchange.send_continue()
-                timeout = self._config.timeouts.content
-                deadline = None if timeout is None else monotonic() + timeout
-                self._receive(deadline, "content")
+                self._await_content(exchange)
         except BaseException as exc:
             exchange.persists = False
             exchange.failure = exc
             raise
+
+    def _await_content(self, exchange: Http1ServerExchange) -> None:
+        begun = monotonic()
+        patience = content_patience(self._config, exchange.received_bytes, exchange.waited_seconds)
+        self._receive(None if patience is None else begun + patience, "content")
+        exchange.waited_seconds += monotonic() - begun

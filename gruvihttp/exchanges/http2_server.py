@@ -101,6 +101,9 @@ class Http2ServerConnection:
         self._workers = config.workers or Workers.of_hub()
         self._phase = OPEN
         self._wait: _Wait | None = None
+        self._since = 0.0  # a moment of time.monotonic(): when that wait began
+        self._left = config.limits.connection_requests or 0  # it is the 0 reached by counting down that counts
+        self._is_fresh = True  # no request yet
         self._running: set[Http2ServerExchange] = set()
         self._ending: set[Http2ServerExchange] = set()  # those that wait until all of theirs has left
         self._rest: Any = b""  # output that the socket has not taken
@@ -119,6 +122,20 @@ class Http2ServerConnection:
     def write_timeout(self) -> float | None:
         """How long a peer may read nothing, in seconds."""
         return self._config.timeouts.write
+
+    def idle_since(self) -> float | None:
+        """See `gruvihttp.net.room.Leaver`. A connection that has had no request yet counts as idle a moment later."""
+        if self._wait is not _Wait.REQUEST or self._phase is not OPEN:
+            return None
+        return self._since + _NOTICE_SECONDS if self._is_fresh else self._since
+
+    def evict(self) -> bool:
+        """Say goodbye because somebody else needs the place. False if a request has arrived: that is answered."""
+        self._readable()
+        if self._wait is not _Wait.REQUEST or self._phase is not OPEN:
+            return self._phase is CLOSED
+        self._go_away()
+        return True
 
     def peer_has_gone(self) -> bool:
         """Has the peer ended its side of the connection? Never waits."""
@@ -183,6 +200,10 @@ class Http2ServerConnection:
     def _begin(self, stream: Stream, request: Request) -> None:
         exchange = stream.owner = Http2ServerExchange(self, stream, request)
         self._running.add(exchange)
+        self._is_fresh = False
+        self._left -= 1
+        if not self._left:
+            self.shutdown()
         self._workers.run(self._serve, exchange)
 
     def _react(self, stream: Stream, event: Any) -> None:
@@ -324,11 +345,16 @@ class Http2ServerConnection:
         if wait is self._wait:
             return
         self._wait = wait
+        self._since = monotonic()
         seconds = self._patience(wait)
         if seconds is None:
             self._alarm.clear()
         else:
-            self._alarm.set(monotonic() + seconds)
+            self._alarm.set(self._since + seconds)
+        room = self._config.room
+        if room.is_wanted and self.idle_since() == self._since:
+            room.is_wanted = False
+            self._go_away()
 
     def _waits_for(self) -> _Wait | None:
         engine = self.engine

@@ -32,6 +32,8 @@ class Workers:
         self._most_idle = most_idle
         self._idle: list[_Worker] = []
         self._ready: deque[tuple[Job, Any]] = deque()
+        self._later: list[tuple[Job, Any]] = []
+        self._turn: Any = None  # a timer that is over at once, which is after the input that has come
 
     @classmethod
     def of_hub(cls) -> Workers:
@@ -51,6 +53,22 @@ class Workers:
         ready.append((job, argument))
         if len(ready) == 1:
             get_hub().loop.run_callback(self._dispatch)
+
+    def run_later(self, job: Job, argument: Any) -> None:
+        """`run`, but after what the input brings that has come by then: for a job that goes on and on."""
+        later = self._later
+        later.append((job, argument))
+        if len(later) == 1:
+            if self._turn is None:
+                self._turn = get_hub().loop.timer(0)
+            self._turn.start(self._run_those)
+
+    def _run_those(self) -> None:
+        """In the hub."""
+        self._turn.stop()
+        self._ready.extend(self._later)
+        self._later.clear()
+        self._dispatch()
 
     def _dispatch(self) -> None:
         """In the hub: switch to workers until no job is left that has not begun."""

@@ -15,10 +15,14 @@ from time import monotonic
 from typing import Any
 
 import gevent
+import h2.config
+import h2.connection
+import h2.events
 import pytest
 import trustme
 
 from gruvihttp.errors import TransportError
+from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.transport import Transport
 from gruvihttp.server import HttpServer
 from gruvihttp.testing import RawPeer
@@ -194,6 +198,75 @@ def serve() -> Iterator[Serve]:
         for talk in served.talks:
             talk.close()
         served.server.close(timeout=0)
+
+
+class Streams:
+    """Requests on one HTTP/2 connection, by the h2 package. Says so when the server says goodbye."""
+
+    def __init__(self, address: Any, leading: bytes = b"") -> None:
+        self.peer = RawPeer.connect(address)
+        self.engine = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="latin-1"))
+        self.engine.initiate_connection()
+        self.peer.send(leading + self.engine.data_to_send())
+        self.heads: dict[int, dict[str, str]] = {}
+        self.content: dict[int, bytes] = {}
+        self.resets: dict[int, int] = {}
+        self._ended: set[int] = set()
+        self.goaways: list[int] = []  # the last stream that each names
+
+    def begin(self, path: str, *fields: tuple[str, str]) -> int:
+        """Send a request; the number of its stream."""
+        stream: int = self.engine.get_next_available_stream_id()
+        pseudo = [(":method", "GET"), (":authority", "a.example"), (":scheme", "http"), (":path", path)]
+        self.engine.send_headers(stream, [*pseudo, *fields], end_stream=True)
+        self.peer.send(self.engine.data_to_send())
+        return stream
+
+    def answer(self, stream: int) -> tuple[str, bytes]:
+        """Status and content of a response."""
+        while stream not in self._ended:
+            assert self.hear(), f"the connection ended before stream {stream} did"
+        return self.heads[stream][":status"], self.content.get(stream, b"")
+
+    def hear(self) -> bool:
+        """Take what comes next; False at the end of the connection."""
+        data = self.peer.channel.receive(moment_after(GUARD_SECONDS))
+        for event in self.engine.receive_data(data) if data else ():
+            stream = getattr(event, "stream_id", 0)
+            if isinstance(event, h2.events.ResponseReceived):
+                self.heads[stream] = dict(event.headers)
+            elif isinstance(event, h2.events.DataReceived):
+                self.content[stream] = self.content.get(stream, b"") + event.data
+                self.engine.acknowledge_received_data(event.flow_controlled_length, stream)
+            elif isinstance(event, h2.events.StreamEnded):
+                self._ended.add(stream)
+            elif isinstance(event, h2.events.StreamReset):
+                self.resets[stream] = event.error_code
+            elif isinstance(event, h2.events.ConnectionTerminated):
+                self.goaways.append(event.last_stream_id)
+        answer = self.engine.data_to_send()
+        if answer and data and not self.goaways:
+            self.peer.send(answer)
+        return bool(data)
+
+    def get(self, path: str, *fields: tuple[str, str]) -> tuple[str, bytes]:
+        """The response to a request."""
+        return self.answer(self.begin(path, *fields))
+
+
+@pytest.fixture
+def speak_http2() -> Iterator[Callable[..., Streams]]:
+    """Speaks HTTP/2 with the server at an address, in plain text, until the test ends."""
+    logging.getLogger("h2").setLevel(logging.ERROR)  # it tells what it does
+    opened: list[Streams] = []
+
+    def speak(address: Any, leading: bytes = b"") -> Streams:
+        opened.append(Streams(address, leading))
+        return opened[-1]
+
+    yield speak
+    for streams in opened:
+        streams.peer.close()
 
 
 @pytest.fixture

@@ -156,19 +156,6 @@ def test_unix_socket_is_served_and_removed(serve: Any, tmp_path: Any, delivery: 
     assert not os.path.exists(path)
 
 
-def test_connections_above_the_most_wait_for_their_turn(serve: Any, until: Any) -> None:
-    served = serve(ok)
-    served.server.max_connections = 2
-    first, second = served.connect(), served.connect()
-    assert [first.get().status, second.get().status] == [200, 200]
-    third = served.connect()
-    third.say(GET)
-    gevent.sleep(0.02)
-    assert third.channel.try_receive() is None
-    first.close()
-    assert third.answer().status == 200
-
-
 def test_hooks_are_told_of_each_connection(until: Any) -> None:
     told: list[tuple[str, Any]] = []
 

@@ -602,9 +602,60 @@ def test_content_that_is_late_cuts_an_answer_that_has_begun(serve: Any, errors: 
 
 
 def test_content_that_keeps_coming_is_not_late(serve: Any) -> None:
-    talk = serve(echo, timeouts=Timeouts(content=0.5)).connect()
+    talk = serve(echo, limits=Limits(content_rate=None), timeouts=Timeouts(content=0.5)).connect()
     talk.say(LENGTH % 8)
     for _ in range(8):
         gevent.sleep(0.1)
         talk.say(b"x")
     assert talk.answer().content == b"x" * 8
+
+
+# the least rate: R1
+
+
+DRIP = [
+    pytest.param(LENGTH % 1000, b"x", id="length"),
+    pytest.param(CHUNKED, b"1\r\nx\r\n", id="chunks"),
+]
+
+
+@pytest.mark.parametrize(("head", "piece"), DRIP)
+def test_content_that_drips_is_a_408_once_its_grace_is_over(serve: Any, head: bytes, piece: bytes) -> None:
+    served = serve(echo, limits=Limits(content_rate=1000), timeouts=Timeouts(content=0.3))
+    talk = served.connect()
+    talk.say(head)
+    pieces = 0
+    while (heard := talk.channel.try_receive()) is None:
+        talk.say(piece)
+        pieces += 1
+        assert pieces < 1000
+        gevent.sleep(0.01)
+    assert heard.startswith(b"HTTP/1.1 408 ") and b"Connection: close\r\n" in heard
+    assert pieces > 5  # each of them was in time
+
+
+def test_content_that_comes_fast_enough_may_take_longer_than_its_grace(serve: Any) -> None:
+    served = serve(echo, limits=Limits(content_rate=1000), timeouts=Timeouts(content=0.3))
+    talk = served.connect()
+    talk.say(LENGTH % 20_000)
+    for _ in range(20):
+        gevent.sleep(0.03)
+        talk.say(b"x" * 1000)
+    assert len(talk.answer().content) == 20_000
+
+
+def test_slow_application_makes_no_client_slow(serve: Any) -> None:
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        content = b""
+        for _ in range(4):
+            content += environ["wsgi.input"].read(1)
+            gevent.sleep(0.15)
+        start_response("200 OK", [])
+        return [content]
+
+    talk = serve(application, limits=Limits(content_rate=1000), timeouts=Timeouts(content=0.3)).connect()
+    talk.say(LENGTH % 4)
+    for byte in (b"a", b"b", b"c", b"d"):
+        gevent.sleep(0.05)
+        talk.say(byte)
+    assert talk.answer().content == b"abcd"

@@ -1,0 +1,111 @@
+"""`Http1Output`: what a server's HTTP/1 connection sends, and when that leaves.
+
+Output is *held* as long as that costs nobody anything: until the handler has finished, until 64 KiB are there, or
+until anything in this thread waits, for then the hub runs and flushes what is held. So a small answer is one send
+however many pieces it is made of, and answers to pipelined requests that are ready together leave together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gruvihttp.errors import Timeout, TransportError
+from gruvihttp.exchanges.config import ServerConfig
+from gruvihttp.exchanges.http1_exchange import Http1ServerExchange
+from gruvihttp.exchanges.http1_phases import BUSY, Http1Phases
+from gruvihttp.net.channel import Channel
+
+__all__ = ["Http1Output"]
+
+
+class Http1Output(Http1Phases):
+    """A connection with output. `current` is the exchange that is being answered, if there is one."""
+
+    __slots__ = ("_flush_wanted", "_held", "_sending", "_stall", "current", "held_bytes")
+
+    def __init__(self, channel: Channel, config: ServerConfig) -> None:
+        super().__init__(channel, config)
+        self.current: Http1ServerExchange | None = None
+        self.held_bytes = 0
+        self._held: list[Any] = []
+        self._flush_wanted = False
+        self._sending = False
+        self._stall = config.timeouts.write
+
+    @property
+    def write_timeout(self) -> float | None:
+        """How long a peer may read nothing, in seconds."""
+        return self._stall
+
+    def hold(self, *buffers: Any) -> None:
+        """Add output; it leaves by `flush`, or when anything waits after `flush_soon`."""
+        for buffer in buffers:
+            self._held.append(buffer)
+            self.held_bytes += len(buffer)
+
+    def hold_whole(self, buffer: bytes) -> None:
+        """`hold` for one buffer, in fewer steps."""
+        self._held.append(buffer)
+        self.held_bytes += len(buffer)
+
+    def flush(self) -> None:
+        """Send what is held; waits while the peer does not read. Raises TransportError or Timeout("write")."""
+        held = self._held
+        if not held:
+            return
+        output = held[0] if len(held) == 1 else held.copy()
+        held.clear()
+        self._tally.sent_bytes += self.held_bytes
+        self.held_bytes = 0
+        self._sending = True
+        try:
+            self.channel.send(output, self._stall)
+        except BaseException as exc:
+            if self.current is not None:
+                self.current.failure = exc
+            raise
+        finally:
+            self._sending = False
+
+    def send_file(self, fd: int, offset: int, count: int) -> None:
+        """Send what is held, then that part of a file, which only works without TLS. Raises as `flush` does."""
+        self.flush()
+        self._sending = True
+        try:
+            self.channel.send_file(fd, offset, count, self._stall)
+        except (TransportError, Timeout) as exc:
+            if self.current is not None:
+                self.current.failure = exc
+            raise
+        finally:
+            self._sending = False
+        self._tally.sent_bytes += count
+
+    def flush_soon(self) -> None:
+        """Flush as soon as this greenlet waits for anything."""
+        if not self._flush_wanted:
+            self._flush_wanted = True
+            self._loop.run_callback(self._flush_in_hub)
+
+    def _flush_in_hub(self) -> None:
+        self._flush_wanted = False
+        if self._sending or self.phase is not BUSY:
+            return
+        if self.current is not None:
+            self.current.commit_held()
+        if not self._held:
+            return
+        output = b"".join(self._held)
+        try:
+            rest = self.channel.try_send(output)
+        except TransportError:  # the worker will find out
+            return
+        self._tally.sent_bytes += len(output) - len(rest)
+        self._held = [rest] if len(rest) else []
+        self.held_bytes = len(rest)
+        if self._held:  # the worker may wait for long
+            self.channel.when_writable(self._flush_in_hub)
+
+    def _end(self) -> None:
+        super()._end()
+        self._held = []

@@ -1,0 +1,114 @@
+"""`Http1Phases`: the phases of a server's HTTP/1 connection, how long each may last, and how the last ones go.
+
+A connection is in one phase: IDLE (no byte of a request), HEAD (some), BUSY (a worker has it), CLOSING (nothing is
+sent any more, what comes is dropped, so that our last bytes are not lost to a reset), CLOSED. One alarm watches over
+all of them, as no two last at the same time. What is received and sent in them is not known here.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from time import monotonic
+from typing import Any
+
+from gevent import get_hub
+
+from gruvihttp.errors import TransportError
+from gruvihttp.exchanges.config import ServerConfig
+from gruvihttp.net.channel import Channel
+from gruvihttp.net.deadline import Alarm
+
+__all__ = ["BUSY", "CLOSED", "CLOSING", "HEAD", "IDLE", "Http1Phases", "Phase"]
+
+
+class Phase(Enum):
+    """What a connection is doing."""
+
+    IDLE = "idle"
+    HEAD = "head"
+    BUSY = "busy"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+# by these names, for looking a member up in its class costs more than all else that is done with it
+IDLE, HEAD, BUSY, CLOSING, CLOSED = Phase
+
+
+class Http1Phases:
+    """A connection that is in a phase, since a moment."""
+
+    __slots__ = ("_alarm", "_config", "_dropped_bytes", "_loop", "_parked", "_tally", "channel", "phase", "since")
+
+    def __init__(self, channel: Channel, config: ServerConfig) -> None:
+        self.channel = channel
+        self.phase = IDLE
+        self.since = 0.0  # a moment of time.monotonic(): when a phase with a time of its own began
+        self._config = config
+        self._tally = config.tally
+        self._loop: Any = get_hub().loop  # Any: gevent's loops share no public type
+        self._alarm = Alarm(self._loop, self._expire)
+        self._parked = False
+        self._dropped_bytes = 0
+
+    def _enter(self, phase: Phase, seconds: float | None) -> None:
+        """Begin a phase that may last so long."""
+        self.phase = phase
+        self.since = now = monotonic()
+        if seconds is None:
+            self._alarm.clear()  # of the phase before
+        else:
+            self._alarm.set(now + seconds)
+
+    def _expire(self) -> None:
+        """In the hub: the phase has lasted too long."""
+        if self.phase is HEAD:
+            self._head_is_late()
+        elif self.phase is IDLE:
+            self._close()
+        elif self.phase is CLOSING:
+            self.abort()
+
+    def _head_is_late(self) -> None:
+        """In the hub: a request has begun, and its head is not there in time."""
+        raise NotImplementedError
+
+    def _unpark(self) -> None:
+        """Leave input where it is."""
+        self._parked = False
+        self.channel.unpark()
+
+    # the end
+
+    def _linger(self) -> None:
+        """All is sent: end our side, and wait until the peer has ended its own."""
+        self.channel.shutdown_write()
+        self._enter(CLOSING, self._config.timeouts.linger)
+        self.channel.park(self._discard)
+
+    def _discard(self) -> None:
+        """In the hub, closing: drop what comes until the peer ends too."""
+        try:
+            data = self.channel.try_receive()
+        except TransportError:
+            data = b""
+        if data is None:
+            return
+        self._dropped_bytes += len(data)
+        if not data:
+            self._close()
+        elif self._dropped_bytes > self._config.limits.linger_bytes:
+            self.abort()
+
+    def _close(self) -> None:
+        self._end()
+        self.channel.close()
+
+    def abort(self) -> None:
+        """Cut the connection: the peer cannot take what it got for a whole response."""
+        self._end()
+        self.channel.abort()
+
+    def _end(self) -> None:
+        self.phase = CLOSED
+        self._alarm.close()
