@@ -17,7 +17,7 @@ class Stats(TypedDict):
     """What a server is doing, and what it has done since it was made.
 
     Now: `ready` says whether it wants new requests; `connections` are open, `handshakes` not so far yet;
-    `active_requests` are being served.
+    `active_requests` are being served, `waiting_requests` wait for their turn.
 
     So far: `accepted` connections; `handshake_failures` of TLS; `proxy_failures`, connections without the PROXY header
     that they should have begun with. Each of the `requests` has got a complete response, which `responses` counts by
@@ -30,6 +30,7 @@ class Stats(TypedDict):
     connections: int
     handshakes: int
     active_requests: int
+    waiting_requests: int
     accepted: int
     handshake_failures: int
     proxy_failures: int
@@ -52,6 +53,7 @@ _GAUGES = {
     "connections": "Open connections.",
     "handshakes": "Connections that have not finished their TLS handshake or PROXY header.",
     "active_requests": "Requests that are being served.",
+    "waiting_requests": "Requests that wait for their turn, as too many are being served.",
 }
 _COUNTERS = {
     "accepted": ("connections_total", "Connections that were accepted."),

@@ -12,6 +12,7 @@ from typing import Any
 from gevent.event import Event
 
 from gruvihttp.accesslog import Log, Recorder, as_log
+from gruvihttp.admission import Admission
 from gruvihttp.exchanges.config import RejectUpload, ServerConfig
 from gruvihttp.forwarded import DEFAULT_FIELDS, TrustedProxies
 from gruvihttp.hijack import WebSocketCompat
@@ -106,6 +107,9 @@ class HttpServer(Server):
         self._probe_paths = (health_path, ready_path)
         self._metrics: HttpServer | None = None
         self._draining = Event()
+        self._admission: Admission | None = None
+        if config.limits.active_requests is not None:
+            self._admission = Admission(config.limits.active_requests, config.timeouts.turn)
         self.ready = True
         self._default = self._handler(server_name)
         self._named: dict[Address, tuple[Handler, str]] = {}  # with its server's name, by the address listened at
@@ -150,6 +154,8 @@ class HttpServer(Server):
             proxies=self._proxies,
             websocket_compat=self._websocket_compat,
         )
+        if self._admission is not None:
+            handler = self._admission.admitting(handler)
         if self._recorder is not None:
             handler = self._recorder.recording(handler)
         if self._probe_paths != (None, None):
@@ -162,17 +168,20 @@ class HttpServer(Server):
         """What the server is doing, and what it has done so far: see `gruvihttp.metrics.Stats`."""
         tally = self._config.tally
         open_protocols = [protocol for _, protocol in self.connections]
+        under_way = sum(each.active_requests for each in open_protocols if isinstance(each, HttpProtocol))
+        waiting, turned_away = (self._admission.waiting, self._admission.turned_away) if self._admission else (0, 0)
         return Stats(
             ready=self.ready and self.started and not self.closed,
             connections=len(open_protocols),
             handshakes=len(self._handshakes),
-            active_requests=sum(each.active_requests for each in open_protocols if isinstance(each, HttpProtocol)),
+            active_requests=under_way - waiting,
+            waiting_requests=waiting,
             accepted=self.accepted,
             handshake_failures=self.handshake_failures,
             proxy_failures=self.proxy_failures,
             requests=sum(tally.statuses) + tally.aborted,
             responses=by_class(tally.statuses),
-            refused=tally.refused,
+            refused=tally.refused + turned_away,
             aborted=tally.aborted,
             received_bytes=tally.received_bytes,
             sent_bytes=tally.sent_bytes,

@@ -30,7 +30,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     3: (
         "protocol", "messages", "httprequest", "httpresponse", "compose", "bodies", "filebody", "fieldtools", "urls",
         "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo", "wsaccepting", "wsmessages",
-        "accesslog", "accessrecord", "certificates", "probes", "metrics",
+        "accesslog", "accessrecord", "certificates", "admission", "probes", "metrics",
         "origins", "redirects", "cookies", "decoding", "forms", "replay", "saving",
     ),
     4: (

@@ -68,7 +68,7 @@ def test_protocol_needs_an_application_to_serve() -> None:
         HttpProtocol(True)
 
 
-@pytest.mark.parametrize("version", ["1.2", "2", "", "HTTP/1.1", 1.1, None])
+@pytest.mark.parametrize("version", ["1.2", "3", "", "HTTP/1.1", 1.1, None])
 def test_protocol_refuses_other_versions(version: Any) -> None:
     with pytest.raises(ValueError, match="version"):
         HttpProtocol(True, ok, version=version)

@@ -35,6 +35,7 @@ def test_new_server_has_counted_nothing() -> None:
             "connections": 0,
             "handshakes": 0,
             "active_requests": 0,
+            "waiting_requests": 0,
             "accepted": 0,
             "handshake_failures": 0,
             "proxy_failures": 0,
