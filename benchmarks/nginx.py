@@ -57,7 +57,8 @@ def serving(core: int | None, location: str | None = None) -> Iterator[int]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
         configuration = Path(directory, "nginx.conf")
         if location is None:
-            location = 'return 200 "%s";' % CONTENT.decode().replace("\n", "\\n")
+            content = CONTENT.decode().replace("\n", "\\n")
+            location = f'return 200 "{content}";'
         configuration.write_text(_CONFIGURATION.format(directory=directory, port=port, location=location))
         command = [program, "-p", directory, "-e", "stderr", "-c", str(configuration)]
         with processes.listening(command, core, port):

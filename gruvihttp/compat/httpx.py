@@ -171,7 +171,12 @@ def _fields_of(request: httpx.Request) -> tuple[Fields, bool]:
     """The fields to send, and whether the connection shall close afterwards. Raises LocalProtocolError for Upgrade."""
     if "Upgrade" in request.headers:
         raise httpx.LocalProtocolError("Upgrade is not for a transport: see HttpClient")
-    return sendable_fields((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw)
+    return sendable_fields(_text(request.headers))
+
+
+def _text(headers: httpx.Headers) -> Fields:
+    """The fields in their own spelling, which httpx's text has not."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.raw]
 
 
 def _body_of(request: httpx.Request) -> Any:
@@ -214,7 +219,7 @@ def _proxy_of(proxy: httpx.Proxy | httpx.URL | str) -> Proxy:
         proxy = httpx.Proxy(proxy)
     if proxy.url.scheme != "http":
         raise ValueError(f"this door knows http:// proxies only, not {proxy.url.scheme}://")
-    fields = list(proxy.headers.multi_items())
+    fields = _text(proxy.headers)
     if proxy.auth is not None:
         fields.append(("Proxy-Authorization", basic_credentials(*proxy.auth)))
     return Proxy((proxy.url.host, proxy.url.port or 80), tuple(fields))

@@ -170,9 +170,8 @@ class HTTPAdapter(adapters.HTTPAdapter):
         except ValueError as exc:
             raise theirs.InvalidProxyURL(str(exc), request=request) from None
         fields = dict(self.proxy_headers(proxy_url))
-        authorization = request.headers.get("Proxy-Authorization")
-        if authorization is not None and str(request.url).startswith("http:"):  # else it would be sent through the proxy
-            fields.setdefault("Proxy-Authorization", authorization)
+        if "Proxy-Authorization" in request.headers and str(request.url).startswith("http:"):  # else it is for no server
+            fields.setdefault("Proxy-Authorization", request.headers["Proxy-Authorization"])
         return Proxy(address, tuple((_text(name), _text(value)) for name, value in fields.items()))
 
     # attempts

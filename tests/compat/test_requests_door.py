@@ -503,12 +503,16 @@ def test_http_goes_to_the_proxy_as_it_is(serve: Any, session: requests.Session) 
     proxies = {"http": f"http://u:p@127.0.0.1:{peer.port}"}
     assert session.get("http://shop.example/tea?hot=1", proxies=proxies).content == b"ok"
     assert session.get("http://other.example/", proxies=proxies).content == b"ok"
-    assert session.get("http://third.example/", proxies={"http": f"127.0.0.1:{peer.port}"}).content == b"ok"
-    first, second, third = peer.received.split(b"\r\n\r\n")[:3]
+    proxies = {"http": f"127.0.0.1:{peer.port}"}
+    assert session.get("http://third.example/", proxies=proxies).content == b"ok"
+    fields = {"Proxy-Authorization": "Basic mine"}
+    assert session.get("http://fourth.example/", proxies=proxies, headers=fields).content == b"ok"
+    first, second, third, fourth = peer.received.split(b"\r\n\r\n")[:4]
     assert first.startswith(b"GET http://shop.example/tea?hot=1 HTTP/1.1\r\nHost: shop.example\r\n")
     assert b"\r\nProxy-Authorization: Basic dTpw" in second
     assert b"\r\nProxy-Authorization" not in third
-    assert len(peer.connections) == 2
+    assert b"\r\nProxy-Authorization: Basic mine" in fourth
+    assert len(peer.connections) == 3
 
 
 def test_https_goes_through_a_tunnel(
