@@ -16,6 +16,7 @@ from benchmarks.results import Results
 
 _ROUNDS = 3
 _SECONDS = 2.0
+_SIZE_MIB = 1024
 
 
 def main() -> int:
@@ -50,7 +51,8 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=_positive(int), default=_ROUNDS, metavar="N", help="default: %(default)s")
     add("--seconds", type=_positive(float), default=_SECONDS, metavar="S", help="per sample; default: %(default)s")
-    add("--only", nargs="+", choices=campaign.GROUPS, default=campaign.GROUPS, help="default: all three")
+    add("--only", nargs="+", choices=campaign.GROUPS, default=campaign.GROUPS, help="default: all")
+    add("--size", type=_positive(int), default=_SIZE_MIB, metavar="MIB", help="of a transfer; default: %(default)s")
     add("--workloads", type=_names(workloads), metavar="A,B", help=f"only these: {', '.join(workloads)}")
     add("--peers", type=_names(subjects), metavar="A,B", help="only these besides the floors and ours; '' for none")
     add("--load", choices=("auto", "wrk", "own"), default="auto", help="who asks the servers")
@@ -90,6 +92,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         workloads=options.workloads,
         rounds=int(options.rounds),
         seconds=float(options.seconds),
+        size_mib=int(options.size),
         place=processes.choose_place(),
         use_wrk=options.load == "wrk" or (options.load == "auto" and may_use_wrk),
         use_nginx=options.target == "nginx" or (options.target == "auto" and nginx.is_installed()),

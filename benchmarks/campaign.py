@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from benchmarks.processes import Failed, Place
 from benchmarks.report import FLOORS, OURS
 from benchmarks.results import Record, Results, Sample
 from benchmarks.servers import SERVERS
+from benchmarks.transfers import MOVERS, TRANSFERS
 from benchmarks.workloads import WORKLOADS
 
 __all__ = ["GROUPS", "MEANINGS", "SUBJECTS", "Plan", "run"]
 
-GROUPS = ("servers", "clients", "engine")
-MEANINGS = {item.name: item.meaning for table in (WORKLOADS, PATTERNS, TASKS) for item in table.values()}
-SUBJECTS = tuple(dict.fromkeys([*SERVERS, *CLIENTS, *ENGINES]))
+GROUPS = ("servers", "clients", "engine", "transfers")
+MEANINGS = {item.name: item.meaning for table in (WORKLOADS, PATTERNS, TASKS, TRANSFERS) for item in table.values()}
+SUBJECTS = tuple(dict.fromkeys([*SERVERS, *CLIENTS, *ENGINES, *MOVERS]))
 
 _ALWAYS = (*FLOORS, OURS)
 
@@ -36,6 +38,7 @@ class Plan:
     workloads: frozenset[str] | None
     rounds: int
     seconds: float
+    size_mib: int
     place: Place
     use_wrk: bool
     use_nginx: bool
@@ -49,8 +52,9 @@ class Plan:
 
 def run(plan: Plan, results: Results) -> None:
     """Add records to `results` as they are taken, so that what there is survives an interruption."""
+    act = {"servers": _servers, "clients": _clients, "engine": _engine, "transfers": _transfers}
     for group in plan.groups:
-        {"servers": _servers, "clients": _clients, "engine": _engine}[group](plan, results)
+        act[group](plan, results)
 
 
 def _servers(plan: Plan, results: Results) -> None:
@@ -95,6 +99,27 @@ def _engine(plan: Plan, results: Results) -> None:
     for task in filter(plan.has_workload, TASKS):
         able = [name for name in present if ENGINES[name].can_write or not TASKS[task].is_exchange]
         _measure(plan, results, "engine", task, able, sample)
+
+
+def _transfers(plan: Plan, results: Results) -> None:
+    present = _present(plan, results, "client", {name: mover.needs for name, mover in MOVERS.items()})
+    port = processes.free_port()
+    with _sparse_file(plan.size_mib) as path:
+
+        def sample(name: str, transfer: str) -> Sample:
+            with processes.listening(processes.python("benchmarks.bulk", port), plan.place.load, port):
+                return measuring.sample_transfer(name, transfer, port, plan.size_mib, path, plan.place)
+
+        for transfer in filter(plan.has_workload, TRANSFERS):
+            _measure(plan, results, "transfers", transfer, present, sample)
+
+
+@contextmanager
+def _sparse_file(mib: int) -> Iterator[str]:
+    """A large file that takes no room on the disk."""
+    with tempfile.NamedTemporaryFile(prefix="benchmark-") as file:
+        file.truncate(mib << 20)
+        yield file.name
 
 
 def _present(plan: Plan, results: Results, kind: str, needs: dict[str, str]) -> list[str]:

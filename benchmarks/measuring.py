@@ -10,7 +10,7 @@ from benchmarks.processes import Failed, Place
 from benchmarks.results import Sample
 from benchmarks.workloads import WORKLOADS, Workload
 
-__all__ = ["sample_client", "sample_engine", "sample_server"]
+__all__ = ["sample_client", "sample_engine", "sample_server", "sample_transfer"]
 
 _CONNECTIONS = 50
 _WARMING_SECONDS = 0.3
@@ -50,6 +50,11 @@ def sample_client(name: str, pattern: str, port: int, seconds: float, place: Pla
 def sample_engine(name: str, task: str, seconds: float, place: Place) -> Sample:
     """Return what the engine's process says that its requests cost it."""
     return _sample(processes.python("benchmarks.engine", name, task, seconds), seconds, place)
+
+
+def sample_transfer(name: str, transfer: str, port: int, mib: int, path: str, place: Place) -> Sample:
+    """Return what the mover's process says that its bytes cost it."""
+    return _sample(processes.python("benchmarks.transfers", name, transfer, port, mib, path), 0.0, place)
 
 
 def _sample(command: list[str], seconds: float, place: Place) -> Sample:

@@ -17,7 +17,7 @@ __all__ = ["missing", "versions"]
 
 _DISTRIBUTIONS = (
     "gruvihttp", "gevent", "greenlet", "bjoern", "granian", "waitress", "gunicorn",
-    "geventhttpclient", "h11", "httptools", "urllib3", "httpx", "requests",
+    "geventhttpclient", "pycurl", "h11", "httptools", "urllib3", "httpx", "requests",
 )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ __all__ = ["FLOORS", "OURS", "median_ratio", "render"]
 FLOORS = ("floor", "floor-sockets")  # the first that was measured is the one to compare with
 OURS = "gruvihttp"
 
+_UNITS = {"transfers": "MiB"}
+
 Rounds = dict[int, Sample]
 
 
@@ -43,13 +45,17 @@ def _conditions(results: Results) -> str:
 def _table(subjects: dict[str, Rounds], group: str) -> str:
     floors = [name for name in FLOORS if name in subjects]
     references = floors[:1] + [OURS] * (OURS in subjects)
-    header = ["", "CPU µs/request", "min", "max", "requests/s", "min", "max"]
-    header += ["core busy"] * (group != "engine") + [f"÷ {name}" for name in references]
+    unit = _UNITS.get(group, "request")
+    has_memory = any(sample.peak_bytes for rounds in subjects.values() for sample in rounds.values())
+    header = ["", f"CPU µs/{unit}", "min", "max", "MiB/s" if unit == "MiB" else "requests/s", "min", "max"]
+    header += ["memory"] * has_memory + ["core busy"] * (group != "engine") + [f"÷ {name}" for name in references]
     rows = [header]
     for name in _by_cost(subjects):
         samples = subjects[name].values()
         row = [name, *_spread([sample.cpu_us for sample in samples], "{:.2f}")]
         row += _spread([sample.rate for sample in samples], "{:,.0f}")
+        if has_memory:
+            row.append(f"{max(sample.peak_bytes for sample in samples) / (1 << 20):.1f} MiB")
         if group != "engine":
             row.append(f"{median(sample.cpu_seconds / sample.wall_seconds for sample in samples):.0%}")
         row += [f"{median_ratio(subjects[name], subjects[other]):.2f}" for other in references]

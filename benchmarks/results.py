@@ -11,11 +11,12 @@ __all__ = ["Record", "Results", "Sample"]
 
 @dataclass(frozen=True)
 class Sample:
-    """What some requests cost the measured process, in CPU seconds, and how long they took."""
+    """What some requests, or MiB, cost the measured process, in CPU seconds, and how long they took."""
 
     requests: int
     cpu_seconds: float
     wall_seconds: float
+    peak_bytes: int = 0  # of memory on top of what there was before; 0 where it was not looked at
 
     @property
     def cpu_us(self) -> float:
@@ -38,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Record:
-    """Where a sample belongs: `group` is servers, clients or engine."""
+    """Where a sample belongs: `group` is servers, clients, engine or transfers."""
 
     group: str
     workload: str

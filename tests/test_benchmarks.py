@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))  # `benchmarks` is not part of the installed packa
 
 from benchmarks import accounting, load, plot, processes, report  # noqa: E402
 from benchmarks.results import Record, Results, Sample  # noqa: E402
+from benchmarks.transfers import TRANSFERS  # noqa: E402
 from benchmarks.workloads import WORKLOADS  # noqa: E402
 
 GUARD = 60  # seconds; a run takes about three
@@ -71,6 +72,14 @@ def test_engines_are_measured(tmp_path: Path) -> None:
     _, figures = run(tmp_path, "--only", "engine", "--workloads", "parse-1,exchange-12", "--peers", "h11")
     assert figures["failures"] == []
     assert {("parse-1", "h11"), ("exchange-12", "h11")} <= measured(figures)
+
+
+def test_transfers_are_measured(tmp_path: Path) -> None:
+    table, figures = run(tmp_path, "--only", "transfers", "--size", "4", "--peers", "http.client")
+    assert figures["failures"] == []
+    expected = {(transfer, name) for transfer in TRANSFERS for name in ("floor-sockets", "gruvihttp", "http.client")}
+    assert measured(figures) == expected
+    assert "CPU µs/MiB" in table
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
