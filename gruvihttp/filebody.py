@@ -15,7 +15,7 @@ from typing import Any, Self
 
 __all__ = ["FileBody"]
 
-_READ_BYTES = 65536  # the hub rests while the disk is asked
+_READ_BYTES = 262144  # the hub rests while the disk is asked
 # What RFC 9110 §8.4.1 and the registry know as content codings. Of others, such as bzip2, a receiver knows the type.
 _CODINGS = {"gzip": "gzip", "compress": "compress", "br": "br", "zstd": "zstd"}
 _CODED_TYPES = {"bzip2": "application/x-bzip2", "xz": "application/x-xz"}

@@ -283,6 +283,8 @@ class DueResponses:
 
     def _look(self) -> None:
         """See what has come, without waiting, unless enough of it waits already."""
+        if self._channel.is_quiet():
+            return
         if not self._receiving and not self._backlog and self._has_room():
             try:
                 self._take_what_is_here()

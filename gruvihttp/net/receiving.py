@@ -25,9 +25,10 @@ from gruvihttp.net.deadline import Alarm
 from gruvihttp.net.sockets import BytesLike, RawSocket, transport_error
 from gruvihttp.net.tlslayer import TlsLayer
 
-__all__ = ["READ_BYTES", "Receiving", "Watcher", "closed_error"]
+__all__ = ["LARGE_READ_BYTES", "READ_BYTES", "Receiving", "Watcher", "closed_error"]
 
 READ_BYTES = 65536  # per read; a kernel's receive buffer seldom holds more for one connection
+LARGE_READ_BYTES = 2 * READ_BYTES  # while so much keeps coming: a third less time per byte; larger still gains nothing
 
 _poll = get_original("select", "poll")  # the system's, also in a patched program: it is asked, and never waits
 
@@ -59,6 +60,7 @@ class Receiving:
         "_parked",
         "_phase",
         "_poll",
+        "_read_bytes",
         "_reader",
         "_recv",
         "_send",
@@ -81,6 +83,7 @@ class Receiving:
         self._reader: greenlet | None = None
         self._alarm: Alarm | None = None
         self._phase = "read"
+        self._read_bytes = READ_BYTES
         self._poll: Callable[[int], object] | None = None
         self._tls: TlsLayer | None = None
         # As far as we know there is nothing to read. None: nobody has read since a sender's `on_input` was called.
@@ -116,16 +119,21 @@ class Receiving:
             self._poll = poller.poll
         return not self._poll(0)
 
-    def receive(self, deadline: float | None = None, phase: str = "read", size: int = READ_BYTES) -> bytes:
+    def receive(self, deadline: float | None = None, phase: str = "read", size: int = 0) -> bytes:
         """Wait until something has arrived and return it, at most `size` bytes; ``b""`` at the end of the stream.
+
+        Without `size`, it is READ_BYTES at most, and LARGE_READ_BYTES once so much has been there.
 
         Raises Timeout(phase) when `deadline`, a moment of ``time.monotonic()``, passes first. A deadline that is past
         means no waiting: what is there is returned.
         """
         if self._empty and (deadline is None or monotonic() < deadline) and not self._has_pending():
             self._wait(deadline, phase)
-        while (received := self.try_receive(size)) is None:
+        most = size or self._read_bytes
+        while (received := self.try_receive(most)) is None:
             self._wait_readable(deadline, phase)
+        if not size:
+            self._read_bytes = READ_BYTES if len(received) < READ_BYTES else LARGE_READ_BYTES
         return received
 
     def peer_has_ended(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ssl
 from collections.abc import Callable
+from itertools import pairwise
 from time import monotonic
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ import pytest
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.net.deadline import moment_after
+from gruvihttp.net.receiving import LARGE_READ_BYTES, READ_BYTES
 from gruvihttp.net.transport import Transport
 
 Pair: TypeAlias = tuple[Transport, Transport]
@@ -44,6 +46,17 @@ def test_bytes_arrive_in_order(pair: Pair) -> None:
     sender = gevent.spawn(send)
     assert receive_all(here) == content
     sender.get(timeout=10)
+
+
+def test_reads_become_larger_while_much_arrives_and_small_again(pair: Pair) -> None:
+    here, there = pair
+    sending = gevent.spawn(there.send, bytes(3_000_000))
+    sizes = [0]
+    while sum(sizes) < 3_000_000:
+        sizes.append(len(here.receive(moment_after(10))))
+    sending.get(timeout=10)
+    for before, size in pairwise(sizes):
+        assert size <= (READ_BYTES if before < READ_BYTES else LARGE_READ_BYTES)
 
 
 def test_single_bytes_arrive(pair: Pair) -> None:
