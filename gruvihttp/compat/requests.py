@@ -170,7 +170,7 @@ class HTTPAdapter(adapters.HTTPAdapter):
         except ValueError as exc:
             raise theirs.InvalidProxyURL(str(exc), request=request) from None
         fields = dict(self.proxy_headers(proxy_url))
-        if "Proxy-Authorization" in request.headers and str(request.url).startswith("http:"):  # else it is for no server
+        if "Proxy-Authorization" in request.headers and str(request.url).startswith("http:"):  # not through a tunnel
             fields.setdefault("Proxy-Authorization", request.headers["Proxy-Authorization"])
         return Proxy(address, tuple((_text(name), _text(value)) for name, value in fields.items()))
 
