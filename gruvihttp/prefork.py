@@ -20,12 +20,14 @@ from gevent.event import Event
 
 from gruvihttp.net.sockets import RawSocket
 from gruvihttp.signals import signals_handled
+from gruvihttp.systemd import Notifier
 from gruvihttp.worker import Worker
 
-__all__ = ["LEAVING", "REOPEN", "Prefork", "announcement"]
+__all__ = ["LEAVING", "PULSE", "REOPEN", "Prefork", "announcement"]
 
 LEAVING = "leaving"
 REOPEN = "reopen"
+PULSE = "pulse"
 
 _STEADY_SECONDS = 10.0  # who has lived so long has not failed at its beginning, and is replaced at once
 _PAUSE_SECONDS = 0.5  # before a worker is started that ended sooner; doubled each time
@@ -52,7 +54,8 @@ class Prefork:
 
     `command` is what a worker executes. `graceful` is how long running requests may take when a worker ends, in
     seconds; None is for ever. On SIGTERM all workers hear `LEAVING`, and serve for another `delay` seconds. `report`
-    gets a line of text about what operators want to know, `heard` what a worker says that is not known here.
+    gets a line of text about what operators want to know, `heard` what a worker says that is not known here, and
+    `notifier` how all of it is. If systemd watches, workers that do not answer `PULSE` in time are killed and replaced.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Prefork:
         delay: float = 0.0,
         report: Callable[[str], object] = print,
         heard: Callable[[Worker, str, Any], object] = lambda worker, word, content: None,
+        notifier: Notifier | None = None,
     ) -> None:
         self._command = command
         self._places = [_Place(sockets) for sockets in places]
@@ -71,6 +75,7 @@ class Prefork:
         self._delay = delay
         self._report = report
         self._heard = heard
+        self._notifier = notifier or Notifier()
         self._patience = graceful
         self._alive: set[Worker] = set()
         self._stopping = Event()
@@ -113,8 +118,11 @@ class Prefork:
             keepers = [gevent.spawn(self._keep, place) for place in self._places]
             if all(worker.begins() for worker in others):
                 serving()
+                self._notifier.ready()
+                self._watch()
             self._stopping.wait()
             gevent.joinall(keepers)
+        self._notifier.stopping()
         for place in self._places:  # before the workers hear of it: with them, the last descriptor closes
             for sock in place.sockets:
                 sock.close()
@@ -138,6 +146,7 @@ class Prefork:
         """
         if self._delay and not self.leaving:
             self._leaving = True
+            self._notifier.stopping()
             self.tell(LEAVING)
             self._report(announcement(self._delay))
             self._stopping.wait(self._delay)
@@ -162,6 +171,7 @@ class Prefork:
         if self._reloading or self.leaving:
             return
         self._reloading = True
+        self._notifier.reloading()
         try:
             for place in self._places:
                 if self.leaving or not self._replace(place):
@@ -169,6 +179,24 @@ class Prefork:
             self._report("all workers have been replaced")
         finally:
             self._reloading = False
+            if not self.leaving:
+                self._notifier.ready()
+
+    def _watch(self) -> None:
+        period = self._notifier.watchdog
+        if period is not None:
+            self._notifier.keep_alive()
+            gevent.spawn(self._feel_pulses, period)
+
+    def _feel_pulses(self, period: float) -> None:
+        while not self._stopping.wait(period / 2):
+            gevent.joinall([gevent.spawn(self._feel_pulse, worker, period) for worker in self.workers])
+
+    def _feel_pulse(self, worker: Worker, period: float) -> None:
+        if not worker.ready.is_set() or worker.ask(PULSE, period) is not None or worker.ended.is_set():
+            return
+        self._report(f"worker {worker.pid} has not answered for {period:g} s, and is killed")
+        worker.kill()
 
     def _start(self, place: _Place) -> Worker:
         place.worker = self._new(place)

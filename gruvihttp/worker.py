@@ -85,8 +85,12 @@ class Worker:
         """Let it end politely, and kill it when it takes longer than `patience` seconds, or `hurry` is set."""
         self._send(signal.SIGTERM)
         gevent.wait([self.ended, hurry], timeout=patience, count=1)
-        self._send(signal.SIGKILL)
+        self.kill()
         self.ended.wait()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._send(signal.SIGKILL)
 
     def _send(self, number: int) -> None:
         if not self.ended.is_set():

@@ -36,7 +36,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     4: (
         "client", "http2client", "proxy", "slots", "connecting", "lease", "pooledresponse", "poolcall", "courier",
         "pool", "calls",
-        "server", "prefork", "worker", "workerlink", "signals",
+        "server", "prefork", "worker", "workerlink", "signals", "systemd",
         "wsconnecting", "websocket",
     ),
     5: ("__init__", "http", "cli", "__main__", "commands/", "compat/", "testing"),

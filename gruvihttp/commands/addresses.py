@@ -18,28 +18,48 @@ _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Bind(NamedTuple):
-    """One value of ``--bind``. `address` is (host, port), or the path of a Unix socket."""
+    """One value of ``--bind``.
+
+    `address` is (host, port), the path of a Unix socket, or the descriptor of a socket that listens already; what that
+    `listens_at`, only who looks at the socket can tell. `passed_name` is that of sockets which systemd has passed, or
+    empty for all of them; there is no address then.
+    """
 
     text: str
-    address: tuple[str, int] | str
+    address: tuple[str, int] | str | int
+    passed_name: str | None = None
+    listens_at: tuple[str, int] | str | None = None
+
+    @property
+    def where(self) -> tuple[str, int] | str | None:
+        """(host, port), or the path of a Unix socket; None if only the system can tell."""
+        return self.listens_at if isinstance(self.address, int) else self.address
+
+    @property
+    def descriptor(self) -> int | None:
+        """The descriptor of a socket that listens already; None if it is to be bound."""
+        return self.address if isinstance(self.address, int) else None
 
     @property
     def is_unix(self) -> bool:
         """Is it a Unix socket?"""
-        return isinstance(self.address, str)
+        return isinstance(self.where, str)
 
     @property
     def port(self) -> int:
-        """The port; 0 for a Unix socket."""
-        return 0 if isinstance(self.address, str) else self.address[1]
+        """The port; 0 where there is none."""
+        return self.where[1] if isinstance(self.where, tuple) else 0
 
     def place(self, port: int, *, tls: bool) -> str:
         """Where to find what listens there, at `port`: a URL for a browser, or ``unix:/path``."""
-        if isinstance(self.address, str):
+        where = self.where
+        if isinstance(where, str):
+            return f"unix:{where.replace(chr(0), '@')}"
+        if where is None:
             return self.text
-        host = _WILDCARDS.get(self.address[0], self.address[0])
+        host = _WILDCARDS.get(where[0], where[0])
         shown = f"[{host}]" if ":" in host else host
-        everywhere = ", on all interfaces" if self.address[0] in _WILDCARDS else ""
+        everywhere = ", on all interfaces" if where[0] in _WILDCARDS else ""
         return f"{'https' if tls else 'http'}://{shown}:{port}{everywhere}"
 
     def next(self) -> str:
@@ -49,7 +69,10 @@ class Bind(NamedTuple):
 
 
 def parse_bind(text: str) -> Bind:
-    """Understand ``host:port``, ``port``, ``:port`` (all interfaces), ``[::1]:port``, ``unix:path``, ``unix:@name``.
+    """Understand what people write.
+
+    That is ``host:port``, ``port``, ``:port`` (all interfaces), ``[::1]:port``, ``unix:path``, ``unix:@name``,
+    ``fd://3``, ``systemd`` and ``systemd:name``.
 
     Raises UsageMistake that says how to write what was probably meant.
     """
@@ -58,6 +81,13 @@ def parse_bind(text: str) -> Bind:
         if path in ("", "@"):
             raise _refuse(text, "it has no path", "write unix:/path/to/socket")
         return Bind(text, "\0" + path[1:] if path[0] == "@" else path)
+    if text == "systemd" or text.startswith("systemd:"):
+        return Bind(text, -1, passed_name=text.partition(":")[2])
+    if text.startswith("fd:"):
+        number = text.removeprefix("fd:").removeprefix("//")
+        if not number.isdecimal():
+            raise _refuse(text, "it has no number", "write fd://3")
+        return Bind(text, int(number))
     if _PORT.fullmatch(text):
         return Bind(text, (DEFAULT_HOST, _port(text, text)))
     match = _HOST_PORT.fullmatch(text)

@@ -16,6 +16,7 @@ __all__ = [
     "count",
     "count_or_none",
     "declared_options",
+    "help_all_option",
     "http2_option",
     "seconds",
     "seconds_or_none",
@@ -86,17 +87,40 @@ class DeclaredOption(click.Option):
 
 
 class SectionedCommand(click.Command):
-    """A command whose help shows declared options in sections of their own."""
+    """A command whose help has sections, and leaves out declared options until all is asked for."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        wants_all = ctx.meta.get(_ALL, False)
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
-            if record is not None:
+            if record is not None and (wants_all or not isinstance(parameter, DeclaredOption)):
                 sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows, col_max=36)
+
+
+_ALL = "gruvihttp.help_all"
+
+
+def help_all_option() -> click.Option:
+    """``--help-all``, which shows declared options, too."""
+
+    def show(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            ctx.meta[_ALL] = True
+            click.echo(ctx.get_help(), color=ctx.color)
+            ctx.exit()
+
+    return click.Option(
+        ["--help-all"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="show this with all timeouts, limits and bounds of HTTP/2, and exit",
+    )
 
 
 def declared_options() -> list[click.Option]:

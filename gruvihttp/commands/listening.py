@@ -68,7 +68,7 @@ def _explain_port(bind: Bind, code: int | None, reason: str) -> tuple[str, str]:
 
 
 def _explain_path(bind: Bind, code: int | None, reason: str) -> tuple[str, str]:
-    path = str(bind.address)
+    path = str(bind.where)
     if code == errno.EADDRINUSE:
         if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
             return "there is a file, and it is not a socket", "choose a path where nothing is"
@@ -81,5 +81,5 @@ def _explain_path(bind: Bind, code: int | None, reason: str) -> tuple[str, str]:
 
 
 def _holder(bind: Bind) -> str:
-    holder = holder_of(bind.address)
+    holder = None if bind.where is None else holder_of(bind.where)
     return f"{holder.name} (process {holder.pid})" if holder else "another process"

@@ -12,7 +12,7 @@ import gevent
 from gevent import socket
 
 from gruvihttp.net.tls import TlsOption
-from gruvihttp.prefork import LEAVING, REOPEN
+from gruvihttp.prefork import LEAVING, PULSE, REOPEN
 from gruvihttp.server import HttpServer
 from gruvihttp.worker import READY, RELIEF, VARIABLE
 from gruvihttp.workerlink import Link
@@ -54,6 +54,8 @@ class Membership:
                 server.ready = False
             elif word == REOPEN:
                 reopen()
+            elif word == PULSE:
+                self._link.say(PULSE, True)
         server.close()
 
     def counting(self, application: Callable[..., Any], most: int, jitter: int) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ import click
 
 from gruvihttp.certificates import Certificates
 from gruvihttp.commands.logfile import LogFile
+from gruvihttp.systemd import Notifier
 
 __all__ = ["Renewal"]
 
@@ -16,9 +17,12 @@ __all__ = ["Renewal"]
 class Renewal:
     """The log and the certificates of a process, as far as it has any."""
 
-    def __init__(self, log_file: LogFile | None, certificates: Certificates | None) -> None:
+    def __init__(
+        self, log_file: LogFile | None, certificates: Certificates | None, notifier: Notifier | None = None
+    ) -> None:
         self._log_file = log_file
         self._certificates = certificates
+        self._notifier = notifier or Notifier()
 
     def signals(self) -> dict[int, Callable[[], object]]:
         """What to do on which signal.
@@ -43,9 +47,11 @@ class Renewal:
 
     def renew(self) -> None:
         """Open everything anew."""
+        self._notifier.reloading()
         self.reopen()
         if self._certificates is not None and self._certificates.reload():
             _report("the certificates have been loaded anew")
+        self._notifier.ready()
 
 
 def _report(text: str) -> None:

@@ -12,6 +12,7 @@ from gruvihttp.commands.crew import crew_options, take_crew
 from gruvihttp.commands.declared import (
     SectionedCommand,
     declared_options,
+    help_all_option,
     http2_option,
     seconds,
     take_h2_limits,
@@ -30,6 +31,7 @@ __all__ = ["command"]
 def _serve(
     app: str | None,
     bind: tuple[Any, ...],
+    systemd: bool,
     patch: bool,
     check: bool,
     http2: bool,
@@ -48,7 +50,7 @@ def _serve(
         import_module("gevent.monkey").patch_all()
     settings = Settings(
         application=app,
-        binds=bind,
+        binds=(parse_bind("systemd"),) if systemd else bind,
         tls=take_tls(others),
         limits=take_limits(others),
         h2_limits=_h2_limits(others, wanted=http2),
@@ -68,7 +70,7 @@ def _h2_limits(others: dict[str, Any], *, wanted: bool) -> H2Limits | None:
     try:
         limits = take_h2_limits(others)
     except ValueError as exc:
-        raise UsageMistake(f"HTTP/2: {exc}", "gruvihttp serve --help says what it takes") from exc
+        raise UsageMistake(f"HTTP/2: {exc}", "gruvihttp serve --help-all says what it takes") from exc
     return limits if wanted else None
 
 
@@ -86,9 +88,10 @@ command = SectionedCommand(
             multiple=True,
             default=["127.0.0.1:8000"],
             metavar="ADDRESS",
-            help="host:port, port, :port (all interfaces), [::1]:port or unix:path; may be repeated  "
-            "[default: 127.0.0.1:8000]",
+            help="host:port, port, :port (all interfaces), [::1]:port, unix:path, fd://3, systemd or systemd:name; "
+            "may be repeated  [default: 127.0.0.1:8000]",
         ),
+        click.Option(["--systemd"], is_flag=True, help="listen on what systemd has passed, as --bind systemd does"),
         click.Option(["--check"], is_flag=True, help="load everything, serve nothing, exit with 0 if all is well"),
         click.Option(["--debug"], is_flag=True, help="show tracebacks of the application to clients"),
         click.Option(["--traceback", "full_traceback"], is_flag=True, help="show whole tracebacks of failed imports"),
@@ -105,5 +108,6 @@ command = SectionedCommand(
         *tls_options(),
         *operating_options(),
         *declared_options(),
+        help_all_option(),
     ],
 )

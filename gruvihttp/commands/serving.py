@@ -14,6 +14,7 @@ from gruvihttp.commands.certificate import load_certificates
 from gruvihttp.commands.listening import listen
 from gruvihttp.commands.loading import Loaded, load_application
 from gruvihttp.commands.membership import Membership
+from gruvihttp.commands.passed import resolve_passed
 from gruvihttp.commands.renewing import Renewal
 from gruvihttp.commands.settings import Settings
 from gruvihttp.commands.stopping import StopSignals
@@ -22,6 +23,7 @@ from gruvihttp.echo import application as echo
 from gruvihttp.prefork import announcement
 from gruvihttp.server import HttpServer
 from gruvihttp.signals import signals_handled
+from gruvihttp.systemd import Notifier
 
 __all__ = ["check", "serve"]
 
@@ -53,16 +55,20 @@ def serve(settings: Settings) -> int:
     loaded = _load(settings)
     if member is not None:
         return _work(member, loaded, settings, certificates)
+    settings = resolve_passed(settings)
+    notifier = Notifier.of_environment()
     log_file = open_log(settings.operating)
     server = assemble(loaded.application, settings, log_file)
     senders = senders_of_headers(settings.operating)
     places = [listen(server, bind, certificates, senders) for bind in settings.binds]
     metrics = show_metrics(server, settings.operating)
-    renewal = Renewal(log_file, certificates)
-    with _stop_signals(server, settings.drain_delay) as signals, signals_handled(renewal.signals()):
+    renewal = Renewal(log_file, certificates, notifier)
+    with _stop_signals(server, settings.drain_delay, notifier) as signals, signals_handled(renewal.signals()):
         click.echo(f"gruvihttp serving {loaded.name} at {_join(places)} (Ctrl-C stops)", err=True)
         if metrics is not None:
             click.echo(f"gruvihttp tells its metrics at {metrics}", err=True)
+        notifier.ready()
+        notifier.keep_alive()
         try:
             server.serve_forever(stop_timeout=0)  # running exchanges have had their time in _stop
         except KeyboardInterrupt:
@@ -99,14 +105,19 @@ def _load(settings: Settings) -> Loaded:
     return load_application(settings.application, full_traceback=settings.full_traceback)
 
 
-def _stop_signals(server: HttpServer, delay: float) -> StopSignals:
+def _stop_signals(server: HttpServer, delay: float, notifier: Notifier) -> StopSignals:
     def leave() -> None:
+        notifier.stopping()
         click.echo(f"gruvihttp {announcement(delay)}", err=True)
         server.leave(delay)
         if not server.closed:
             _stop(server)
 
-    return StopSignals(lambda: _stop(server), leave if delay else None)
+    def stop() -> None:
+        notifier.stopping()
+        _stop(server)
+
+    return StopSignals(stop, leave if delay else None)
 
 
 def _stop(server: HttpServer) -> None:

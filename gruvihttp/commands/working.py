@@ -12,11 +12,13 @@ from gruvihttp.commands.addresses import Bind
 from gruvihttp.commands.crew import Crew
 from gruvihttp.commands.listening import refusal
 from gruvihttp.commands.mistakes import UsageMistake
+from gruvihttp.commands.passed import resolve_passed
 from gruvihttp.commands.settings import Settings
 from gruvihttp.errors import TransportError
 from gruvihttp.net.listening import bind_sockets
-from gruvihttp.net.sockets import RawSocket
+from gruvihttp.net.sockets import RawSocket, take_over
 from gruvihttp.prefork import Prefork
+from gruvihttp.systemd import Notifier
 
 __all__ = ["supervise"]
 
@@ -25,6 +27,7 @@ def supervise(settings: Settings, crew: Crew, name: str, *, tls: bool) -> int:
     """Be the parent of so many workers until a signal comes; the exit code is returned."""
     if settings.operating.metrics_bind is not None:
         raise UsageMistake("--metrics-bind and --workers do not go together yet", "leave one of them out")
+    settings = resolve_passed(settings)
     places: list[list[RawSocket]] = [[] for _ in range(crew.workers)]
     shown = [_bind(bind, places, reuse_port=crew.reuse_port, tls=tls) for bind in settings.binds]
 
@@ -32,9 +35,15 @@ def supervise(settings: Settings, crew: Crew, name: str, *, tls: bool) -> int:
         where = ", ".join(shown)
         click.echo(f"gruvihttp serving {name} at {where} with {crew.workers} workers (Ctrl-C stops)", err=True)
 
+    notifier = Notifier.of_environment()
     command = [sys.executable, *sys.orig_argv[1:]]
     prefork = Prefork(
-        command, places, graceful=settings.timeouts.graceful, delay=settings.drain_delay, report=_report
+        command,
+        places,
+        graceful=settings.timeouts.graceful,
+        delay=settings.drain_delay,
+        report=_report,
+        notifier=notifier,
     )
     try:
         return prefork.run(serving)
@@ -47,6 +56,11 @@ def supervise(settings: Settings, crew: Crew, name: str, *, tls: bool) -> int:
 
 def _bind(bind: Bind, places: list[list[RawSocket]], *, reuse_port: bool, tls: bool) -> str:
     """Add sockets for an address to each place, and return where that is found."""
+    if bind.descriptor is not None:
+        passed = take_over(bind.descriptor)
+        for place in places:
+            place.append(passed)
+        return bind.place(bind.port, tls=tls and not bind.is_unix)
     try:
         first = bind_sockets(bind.address, backlog=1024)  # by itself, or it would join whoever listens there already
         addresses = [sock.getsockname() for sock in first]

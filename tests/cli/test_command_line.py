@@ -41,8 +41,12 @@ def test_help_of_a_command_fits_on_a_page(run: Run, command: str) -> None:
     assert len(result.stdout.splitlines()) <= 90
 
 
+def test_help_of_serve_shows_all_only_when_asked_for_all(run: Run) -> None:
+    assert "--timeout-idle" not in run("serve", "--help").stdout.decode()
+
+
 def test_help_of_serve_shows_defaults_from_the_declarations(run: Run) -> None:
-    shown = run("serve", "--help").stdout.decode()
+    shown = run("serve", "--help-all").stdout.decode()
     assert "--timeout-idle 75  " in shown
     assert "--limit-content-bytes none  " in shown
     assert "--timeout-read" not in shown  # a client's

@@ -29,12 +29,15 @@ USES = 20  # requests on one connection; then another one may take a client to a
 APPLICATION = """
 import os
 import gevent
+from gevent import monkey
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     environ["worker"] = os.getpid()
     if path == "/slow":
         gevent.sleep(0.2)
+    if path == "/hang":
+        monkey.get_original("time", "sleep")(3600)
     if path == "/read":
         environ["wsgi.input"].read()
     if path == "/crash":
