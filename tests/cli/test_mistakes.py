@@ -245,7 +245,7 @@ USAGES = {
     ),
     "number-that-http2-does-not-allow": (
         ["serve", "--http2-frame-bytes", "1k"], "HTTP/2: frame_bytes must be 16384 to 16777215, not 1024",
-        "gruvihttp serve --help says what it takes",
+        "gruvihttp serve --help-all says what it takes",
     ),
     "key-without-certificate": (
         ["serve", "--tls-key", "hello.py"], "--tls-key needs a certificate", r"name its file: --tls-cert cert\.pem",
