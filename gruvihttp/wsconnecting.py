@@ -30,7 +30,7 @@ __all__ = ["HandshakeRefused", "connect"]
 _SCHEMES = {"ws": "http", "wss": "https", "ws+unix": "http+unix", "wss+unix": "https+unix"}
 _OURS = frozenset(("connection", "host", "upgrade"))  # beside these, all that begin with sec-websocket-
 _MOST_SHOWN_BYTES = 65536
-_LINGER_SECONDS = 5.0  # for the server to close the connection, which is its part (RFC 6455 §7.1.1)
+_LINGER_SECONDS = 1.0  # for the server to close the connection, which is its part (RFC 6455 §7.1.1)
 _LINGER_BYTES = 1 << 20
 
 

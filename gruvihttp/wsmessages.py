@@ -114,7 +114,7 @@ class WebSocket:
         self._is_client = is_client
         self._engine = package.connection.Connection(side, list(extensions))
         self._kinds = package.events
-        self._fault: type[Exception] = package.utilities.RemoteProtocolError
+        self._closing = (package.connection.ConnectionState.REMOTE_CLOSING, package.connection.ConnectionState.CLOSED)
         self._sending = RLock()  # frames leave in the order in which they were made
         self._receiving = False
         self._ended = Event()  # the wire is closed
@@ -177,6 +177,9 @@ class WebSocket:
             return
         if not self._say_close(code, reason):
             return
+        if not self._receiving and self._is_client:
+            self.receive(_CLOSE_SECONDS)  # the answer; messages before it are dropped
+            return
         if not self._receiving:
             self._end()
             return
@@ -206,6 +209,7 @@ class WebSocket:
             self._wire.sendall(frames)
         except OSError as exc:  # Timeout is one, too
             self._note(_ABNORMAL, "")
+            self._wire.abort()
             self._end()
             if isinstance(exc, Timeout):
                 raise
@@ -231,7 +235,7 @@ class WebSocket:
         """The next message; None when the connection has ended. Raises Timeout after `timeout` seconds."""
         deadline = moment_after(timeout)
         while not self._ended.is_set():
-            if (event := self._next_event()) is not None:
+            if (event := next(self._events, None)) is not None:
                 message = self._take(event)
                 if message is not None and self.code is None:
                     return message
@@ -269,15 +273,6 @@ class WebSocket:
             self._note(_ABNORMAL, "")
             self._end()
 
-    def _next_event(self) -> Any:
-        """The next event in what was received, None at its end."""
-        try:
-            return next(self._events, None)
-        except self._fault as exc:
-            hint: Any = getattr(exc, "event_hint", None)
-            self._break_off(int(hint.code) if hint is not None else 1002)
-            return None
-
     def _break_off(self, code: int) -> None:
         """The peer does what it must not: say so, and listen no longer."""
         self._events = iter(())
@@ -297,6 +292,9 @@ class WebSocket:
             if answer is not None:
                 answer.set(monotonic() - begun)
         elif isinstance(event, kinds.CloseConnection):
+            if self._engine.state not in self._closing:  # nobody has said it: wsproto does not like what it sees
+                self._break_off(int(event.code))
+                return None
             self._answer(event)
             self._note(int(event.code), event.reason or "")
             self._end()
