@@ -21,7 +21,7 @@ from gruvihttp.sansio.events import Request
 from gruvihttp.sansio.framing import CHUNKED, NONE, PLAIN, UNTIL_CLOSE, Framing, Plan, has_no_content, length
 from gruvihttp.sansio.headers import Field, Headers
 
-__all__ = ["CLOSE", "COMPLETE", "DETACHED", "HELD_BYTES", "Ending", "Http1ServerExchange", "head_bytes"]
+__all__ = ["CLOSE", "COMPLETE", "DETACHED", "HELD_BYTES", "NO_CONTENT", "Ending", "Http1ServerExchange", "head_bytes"]
 
 HELD_BYTES = 65536  # output that is held at most; larger pieces would gain nothing from being joined
 
@@ -77,7 +77,6 @@ class Http1ServerExchange:
     tunnel: Tunnel | None = None  # the connection, once it has left HTTP
     _encoder: Encoder | None = None  # None until the head has left
     _pieces_bytes = 0
-    _nothing = StreamReader.complete()  # it holds nothing, so one serves all, until somebody closes it
 
     def __init__(self, connection: Carrier, request: Request, plan: Plan) -> None:
         self.connection = connection  # with its `channel` and the handler's `notes`
@@ -121,9 +120,7 @@ class Http1ServerExchange:
     def open_content(self) -> StreamReader:
         """A reader for the request's content."""
         if self.plan.framing is NONE:
-            if Http1ServerExchange._nothing.closed:
-                Http1ServerExchange._nothing = StreamReader.complete()
-            return self._nothing
+            return NO_CONTENT
         return StreamReader(source=partial(self.connection.receive_content, self))
 
     def end_content(self, trailers: Headers) -> None:
@@ -372,6 +369,15 @@ class Http1ServerExchange:
         return self.connection.drains_chunks
 
 
+class _NoContent(StreamReader):
+    """For requests without content. It holds nothing, so one serves all; who closes it closes it for nobody else."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Nothing: others may be reading."""
+
+
 class _SilentEncoder:
     """For responses that have no content whatever the application says: HEAD, 204, 304."""
 
@@ -384,6 +390,7 @@ class _SilentEncoder:
         return b""
 
 
+NO_CONTENT = _NoContent.complete()
 CLOSE = b"Connection: close\r\n"
 _SILENT_ENCODER = _SilentEncoder()
 _CHUNKED_ENCODER = encoder_of(CHUNKED)

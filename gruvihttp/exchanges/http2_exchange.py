@@ -17,7 +17,7 @@ import gevent
 from gevent.hub import Waiter
 
 from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
-from gruvihttp.exchanges.http1_exchange import BROKEN_OFF, COMPLETE, Ending
+from gruvihttp.exchanges.http1_exchange import BROKEN_OFF, COMPLETE, NO_CONTENT, Ending
 from gruvihttp.exchanges.response import ResponseHead, common_fields, plain_error, sendable_trailers
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.tunnel import Tunnel
@@ -69,7 +69,6 @@ class Http2ServerExchange:
     _is_over = False  # the handler has ended
     _is_silent = False  # the response has no content, whatever the handler says
     _fault: BaseException | None = None  # why no more content comes
-    _nothing = StreamReader.complete()  # it holds nothing, so one serves all, until somebody closes it
 
     def __init__(self, connection: Carrier, stream: Stream, request: Request) -> None:
         self.connection = connection
@@ -144,9 +143,7 @@ class Http2ServerExchange:
     def open_content(self) -> StreamReader:
         """A reader for the request's content."""
         if self.content_ended and not self._chunks:
-            if Http2ServerExchange._nothing.closed:
-                Http2ServerExchange._nothing = StreamReader.complete()
-            return self._nothing
+            return NO_CONTENT
         return StreamReader(source=self._take_content)
 
     def peer_has_gone(self) -> bool:

@@ -94,11 +94,12 @@ class ChunkedDecoder:
         self._strict = strict
         self._remaining = 0  # bytes of the current chunk that have not come
         self._received = 0
-        self._read: Callable[[Buffer], Any] = self._chunk_line
+        # functions, not methods: one of this decoder's would refer to it, and only the collector would part them
+        self._read: Callable[[ChunkedDecoder, Buffer], Any] = ChunkedDecoder._chunk_line
 
     def read(self, buffer: Buffer) -> Any:
         """A piece of a chunk, or the end with the trailers."""
-        event = self._read(buffer)
+        event = self._read(self, buffer)
         if event is NEED_DATA and buffer.ended:
             raise IncompleteMessage(
                 "peer closed connection without sending complete message body (incomplete chunked read)"
@@ -114,11 +115,11 @@ class ChunkedDecoder:
         size = int(match[1], 16)
         buffer.skip_to(match.end())
         if not size:
-            self._read = self._trailers
+            self._read = ChunkedDecoder._trailers
             return self._trailers(buffer)
         self._count(size)
         self._remaining = size
-        self._read = self._chunk_start
+        self._read = ChunkedDecoder._chunk_start
         return self._piece(buffer, True)
 
     def _refuse_or_wait(self, buffer: Buffer) -> Any:
@@ -150,14 +151,14 @@ class ChunkedDecoder:
         if not data:
             return NEED_DATA
         self._remaining -= len(data)
-        self._read = self._chunk_rest if self._remaining else self._chunk_end
+        self._read = ChunkedDecoder._chunk_rest if self._remaining else ChunkedDecoder._chunk_end
         return Data(data, chunk_start, not self._remaining)
 
     def _chunk_end(self, buffer: Buffer) -> Any:
         end = bytes(buffer.data[buffer.start : buffer.start + 2])
         if end == b"\r\n":
             buffer.skip_to(buffer.start + 2)
-            self._read = self._chunk_line
+            self._read = ChunkedDecoder._chunk_line
             return self._chunk_line(buffer)
         if not b"\r\n".startswith(end):
             raise RemoteProtocolError("malformed chunk footer: no CRLF after the chunk's data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -106,16 +107,16 @@ def test_input_has_the_methods_of_a_file_and_ends_where_the_content_ends(
 
 
 def test_input_is_a_stream_reader(serve: Any) -> None:
-    kinds: list[type] = []
+    kinds: list[bool] = []
 
     def application(environ: Any, start_response: Any) -> list[bytes]:
-        kinds.append(type(environ["wsgi.input"]))
+        kinds.append(isinstance(environ["wsgi.input"], StreamReader))
         return deaf(environ, start_response)
 
     served = serve(application)
     served.get()
     served.connect().post(b"body")
-    assert kinds == [StreamReader, StreamReader]
+    assert kinds == [True, True]
 
 
 @pytest.mark.parametrize("content", [b"", b"body"], ids=["none", "some"])
@@ -130,6 +131,28 @@ def test_input_that_an_application_closes_is_its_own(serve: Any, content: bytes)
     talk = served.connect()
     assert [talk.post(content).content for _ in range(3)] == [content] * 3
     assert served.get().content == b""
+
+
+def test_input_that_an_application_closes_stays_open_for_others(serve: Any) -> None:
+    closed = Event()
+    waits = Event()
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/closes":
+            io.TextIOWrapper(environ["wsgi.input"]).close()
+            closed.set()
+        else:
+            waits.set()
+            assert closed.wait(GUARD)
+        start_response("200 OK", [])
+        return [b"read " + environ["wsgi.input"].read()]
+
+    served = serve(application)
+    waiting = served.connect()
+    waiting.say(b"GET /waits HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert waits.wait(GUARD)
+    served.get("/closes")
+    assert waiting.answer().content == b"read "
 
 
 def test_content_is_read_while_it_comes(serve: Any) -> None:
