@@ -26,6 +26,7 @@ from gruvihttp.forwarded import TrustedProxies
 from gruvihttp.hijack import WebSocketCompat, offer_hijack
 from gruvihttp.responsehead import content_charset, response_head
 from gruvihttp.sansio.events import Request
+from gruvihttp.sansio.framing import has_no_content
 from gruvihttp.wsaccepting import LazyWebSocket, dismiss_on_drain
 from gruvihttp.wsmessages import is_available
 
@@ -221,7 +222,7 @@ class _Call:
             if isinstance(result, (tuple, bytes, str)):  # bare bytes are a mistake, but byte by byte would not help
                 self.respond_at_once(result if isinstance(result, tuple) else (result,))
                 return
-            if type(result) is FileWrapper and self._send_file(result):
+            if self._is_all_said() or type(result) is FileWrapper and self._send_file(result):
                 self._exchange.finish()
                 return
             for block in result:
@@ -234,6 +235,13 @@ class _Call:
             if hasattr(result, "close"):
                 self._exchange.connection.flush_soon()  # close() may take its time
                 result.close()
+
+    def _is_all_said(self) -> bool:
+        """Would content be neither sent nor counted? Then the application need not make any."""
+        head = self._head
+        if head is None or (head.content_length is None and head.status not in (204, 304)):
+            return False
+        return has_no_content(self._exchange.request.method, head.status)
 
     def _send_file(self, wrapper: FileWrapper) -> bool:
         """Have the system send a file, if it can, and if what was announced is there."""

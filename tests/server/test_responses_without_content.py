@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,3 +146,65 @@ def test_failure_is_answered_to_head_without_content(serve: Any, version: bytes)
     answer = talk.ask(b"HEAD / HTTP/%b\r\nHost: a\r\nConnection: keep-alive\r\n\r\n" % version)
     assert (answer.status, answer["Content-Length"]) == (500, "26")
     assert talk.get().status == 500
+
+
+# content that nobody is to see is not made
+
+
+class Counting:
+    """Content that counts how much of it was asked for, and how often it was closed."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self.asked < 7:
+            self.asked += 1
+            yield b"x"
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+MADE_FOR_NOBODY = [
+    pytest.param("HEAD", "200 OK", id="head"),
+    pytest.param("HEAD", "404 Not Found", id="head-of-an-error"),
+    pytest.param("GET", "204 No Content", id="204"),
+    pytest.param("GET", "304 Not Modified", id="304"),
+]
+
+
+@pytest.mark.parametrize(("method", "status"), MADE_FOR_NOBODY)
+def test_content_that_nobody_sees_is_not_made(serve: Any, method: str, status: str) -> None:
+    content = Counting()
+    talk = serve(lambda e, s: (s(status, [("Content-Length", "7")]), content)[1]).connect()
+    assert talk.ask(b"%b / HTTP/1.1\r\nHost: a\r\n\r\n" % method.encode()).status == int(status[:3])
+    assert (content.asked, content.closed) == (0, 1)
+    assert talk.is_open()
+
+
+@pytest.mark.parametrize(("method", "status"), MADE_FOR_NOBODY)
+def test_content_that_nobody_sees_is_not_made_for_a_stream(
+    serve: Any, speak_http2: Any, method: str, status: str
+) -> None:
+    content = Counting()
+    streams = speak_http2(serve(lambda e, s: (s(status, [("Content-Length", "7")]), content)[1]).server.address)
+    assert streams.answer(streams.begin("/", method=method)) == (status[:3], b"")
+    assert (content.asked, content.closed) == (0, 1)
+
+
+def test_file_is_not_read_for_head(serve: Any) -> None:
+    class File(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise AssertionError("nobody wants it")
+
+    file = File(b"x" * 100_000)
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Length", "100000")])
+        return environ["wsgi.file_wrapper"](file)
+
+    talk = serve(application).connect()
+    assert talk.ask(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")["Content-Length"] == "100000"
+    assert file.closed
