@@ -52,6 +52,10 @@ class HttpServer(Server):
     `websocket_compat` is the server, ``"gevent"``, ``"werkzeug"`` or ``"gunicorn"``, whose way of handing out the
     socket of a WebSocket request is imitated for libraries; None hands it out by ``gruvihttp.hijack`` only.
 
+    `reject_upload` says what becomes of content that still comes when the answer is out: ``"linger"`` drops it for a
+    while so that the answer arrives, ``"drain"`` to keep the connection, ``"abort"`` closes at once.
+    `cancel_on_disconnect` ends the greenlet of a request, by GreenletExit, when its client has gone.
+
     ::
 
         server = HttpServer(application)

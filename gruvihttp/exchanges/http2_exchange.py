@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import gevent
 from gevent.hub import Waiter
+from greenlet import greenlet
 
 from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.http1_exchange import BROKEN_OFF, COMPLETE, NO_CONTENT, Ending
@@ -22,6 +23,7 @@ from gruvihttp.exchanges.response import ResponseHead, common_fields, plain_erro
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
+from gruvihttp.net.deadline import moment_after
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import Request, parsed_response
 from gruvihttp.sansio.framing import has_no_content
@@ -39,7 +41,6 @@ class Carrier(Protocol):
     """What an exchange needs of its connection."""
 
     channel: Channel
-    content_timeout: float | None
     engine: H2Engine
     notes: Any
     owner: Any
@@ -47,6 +48,7 @@ class Carrier(Protocol):
 
     @property
     def write_timeout(self) -> float | None: ...
+    def content_patience(self, exchange: Http2ServerExchange) -> float | None: ...
     def flush_soon(self) -> None: ...
     def await_end(self, exchange: Http2ServerExchange) -> None: ...
     def wake(self, waiter: Any) -> None: ...
@@ -59,6 +61,8 @@ class Http2ServerExchange:
     content_ended = False
     received_bytes = 0  # of the request's content
     sent_bytes = 0  # of the response's content
+    waited_seconds = 0.0  # for the request's content
+    worker: greenlet | None = None  # who is at work, where somebody wants to know
     notes: Any = None  # the handler's own
     head: ResponseHead | None = None  # of the final response, as far as it was given
     failure: BaseException | None = None  # what reading or sending has raised: the peer's fault, not the handler's
@@ -154,7 +158,7 @@ class Http2ServerExchange:
         """The next piece of content, b"" at its end; waits for it. What is taken opens the window again."""
         if self._is_over:
             raise LocalProtocolError("the exchange is over")
-        timeout = self.connection.content_timeout
+        begun: float | None = None
         deadline: float | None = None
         while not self._chunks:
             if self.content_ended:
@@ -164,11 +168,14 @@ class Http2ServerExchange:
                 raise self._fault
             if self.wants_continue:
                 self.send_continue()
-            if deadline is None and timeout is not None:
-                deadline = monotonic() + timeout
+            if begun is None:
+                begun = monotonic()
+                deadline = moment_after(self.connection.content_patience(self))
             if not self._wait(None if deadline is None else deadline - monotonic()):
                 self.failure = Timeout("timed out: content", phase="content")
                 raise self.failure
+        if begun is not None:
+            self.waited_seconds += monotonic() - begun
         content = self._chunks.popleft()
         self.received_bytes += len(content)
         self._engine.credit(self.stream, len(content))

@@ -18,11 +18,13 @@ from errno import ECONNRESET
 from time import monotonic
 from typing import Any
 
-from gevent import get_hub
+from gevent import GreenletExit, get_hub
+from greenlet import getcurrent
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http2_exchange import Http2ServerExchange
+from gruvihttp.exchanges.pace import content_patience
 from gruvihttp.exchanges.response import plain_error
 from gruvihttp.exchanges.workers import Workers
 from gruvihttp.net.channel import Channel
@@ -91,7 +93,6 @@ class Http2ServerConnection:
         self.notes: Any = None
         self.requests = 0
         self.engine = H2Engine(SERVER, config.h2_settings, config.limits, config.h2_limits)
-        self.content_timeout = config.timeouts.content
         self.refusal: tuple[Request | None, bytes] = (None, b"")  # what is known of the latest one
         self._handler = handler
         self._config = config
@@ -136,6 +137,10 @@ class Http2ServerConnection:
             return self._phase is CLOSED
         self._go_away()
         return True
+
+    def content_patience(self, exchange: Http2ServerExchange) -> float | None:
+        """How long an exchange may wait for its next piece of content, in seconds."""
+        return content_patience(self._config, exchange.received_bytes, exchange.waited_seconds)
 
     def peer_has_gone(self) -> bool:
         """Has the peer ended its side of the connection? Never waits."""
@@ -218,10 +223,10 @@ class Http2ServerConnection:
                     stream.owner.fail(event.error)
             case StreamReset():
                 if stream.owner is not None:
-                    stream.owner.fail(_reset_error(event))
+                    self._give_up(stream.owner, _reset_error(event))
             case StreamIncomplete():
                 if stream.owner is not None:
-                    stream.owner.fail(TransportError(ECONNRESET, "the client has closed the connection"))
+                    self._give_up(stream.owner, TransportError(ECONNRESET, "the client has closed the connection"))
             case ConnectionFailed():
                 self._fail_all(TransportError(ECONNRESET, f"the connection has failed: {event.reason}"))
                 self._phase = DRAINING
@@ -248,11 +253,23 @@ class Http2ServerConnection:
 
     def _fail_all(self, fault: BaseException) -> None:
         for exchange in self._running:
-            exchange.fail(fault)
+            self._give_up(exchange, fault)
+
+    def _give_up(self, exchange: Http2ServerExchange, fault: BaseException) -> None:
+        """The client has gone, or has lost interest in this exchange."""
+        exchange.fail(fault)
+        if exchange.worker is not None:
+            self._loop.run_callback(self._cancel, exchange)  # behind those whom `fail` has woken
+
+    def _cancel(self, exchange: Http2ServerExchange) -> None:
+        if exchange.worker is not None and not exchange.finished:
+            exchange.worker.throw(GreenletExit)
 
     # the worker's side
 
     def _serve(self, exchange: Http2ServerExchange) -> None:
+        if self._config.cancel_on_disconnect:
+            exchange.worker = getcurrent()
         try:
             self._handler(exchange)
         except (TransportError, Timeout):  # the peer has gone, or reads nothing: there is nobody to tell
@@ -261,6 +278,7 @@ class Http2ServerConnection:
             self._end(exchange)
 
     def _end(self, exchange: Http2ServerExchange) -> None:
+        exchange.worker = None
         self._running.discard(exchange)
         self._ending.discard(exchange)
         exchange.end()

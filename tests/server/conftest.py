@@ -214,11 +214,11 @@ class Streams:
         self._ended: set[int] = set()
         self.goaways: list[int] = []  # the last stream that each names
 
-    def begin(self, path: str, *fields: tuple[str, str]) -> int:
-        """Send a request; the number of its stream."""
+    def begin(self, path: str, *fields: tuple[str, str], method: str = "GET", end: bool = True) -> int:
+        """Send a request, or its head; the number of its stream."""
         stream: int = self.engine.get_next_available_stream_id()
-        pseudo = [(":method", "GET"), (":authority", "a.example"), (":scheme", "http"), (":path", path)]
-        self.engine.send_headers(stream, [*pseudo, *fields], end_stream=True)
+        pseudo = [(":method", method), (":authority", "a.example"), (":scheme", "http"), (":path", path)]
+        self.engine.send_headers(stream, [*pseudo, *fields], end_stream=end)
         self.peer.send(self.engine.data_to_send())
         return stream
 
