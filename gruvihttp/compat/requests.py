@@ -9,7 +9,7 @@ Connections are not known here, nor is what a response looks like to urllib3.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from io import TextIOBase
 from typing import Any, NamedTuple
@@ -119,7 +119,7 @@ class HTTPAdapter(adapters.HTTPAdapter):
         timeout: Any = None,
         verify: Any = True,
         cert: Any = None,
-        proxies: Mapping[str, str] | None = None,
+        proxies: Any = None,
     ) -> requests.Response:
         """Send a request; the arguments are requests', and so are the exceptions."""
         self.add_headers(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
@@ -157,7 +157,7 @@ class HTTPAdapter(adapters.HTTPAdapter):
             proxy=way.proxy,
         )
 
-    def _proxy_for(self, request: requests.PreparedRequest, proxies: Mapping[str, str]) -> Proxy | None:
+    def _proxy_for(self, request: requests.PreparedRequest, proxies: Any) -> Proxy | None:
         proxy_url = str(select_proxy(str(request.url), proxies) or "")  # type: ignore[no-untyped-call, unused-ignore]
         if not proxy_url:
             return None
@@ -169,7 +169,7 @@ class HTTPAdapter(adapters.HTTPAdapter):
             address = proxy_of(proxy_url).address
         except ValueError as exc:
             raise theirs.InvalidProxyURL(str(exc), request=request) from None
-        fields = dict(self.proxy_headers(proxy_url))
+        fields: dict[str, Any] = dict(self.proxy_headers(proxy_url))
         if "Proxy-Authorization" in request.headers and str(request.url).startswith("http:"):  # not through a tunnel
             fields.setdefault("Proxy-Authorization", request.headers["Proxy-Authorization"])
         return Proxy(address, tuple((_text(name), _text(value)) for name, value in fields.items()))

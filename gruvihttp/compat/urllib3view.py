@@ -38,14 +38,14 @@ class RawResponse(HTTPResponse):
             HTTPHeaderDict(pairs),
             response.status,
             version.major * 10 + version.minor,
-            f"HTTP/{version}",
-            response.reason,
+            reason=response.reason,
             preload_content=False,
             decode_content=False,
             original_response=original,
             request_method=method,
             request_url=url,
         )
+        self.version_string = f"HTTP/{version}"  # older urllib3 does not ask for it
 
     def supports_chunked_reads(self) -> bool:
         """Chunks are taken apart below, so what is read here is content; but a stream gives it as it comes."""
