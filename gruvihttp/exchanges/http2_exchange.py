@@ -323,12 +323,10 @@ class Http2ServerExchange:
         head = self.head
         assert head is not None  # `_announced` has looked
         fields = _lowered(head.fields)
-        if announced is not None:
-            fields.append((b"content-length", b"%d" % announced))
         fields += common_fields(head)
         silent = has_no_content(self.request.method, head.status)
-        response = parsed_response(head.status, lowercase_headers(fields), b"2.0", b"")
-        self._engine.send_head(self.stream, response, end=silent or (empty and not announced))
+        end = silent or (empty and not announced)
+        self._engine.send_checked(self.stream, head.status, fields, announced, end=end)
         self._is_silent = silent
         self.head_sent = True
         self.connection.flush_soon()

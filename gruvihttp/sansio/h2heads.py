@@ -17,7 +17,7 @@ from gruvihttp.sansio.h2events import ExtendedConnect
 from gruvihttp.sansio.h2fields import CONNECTION_SPECIFIC
 from gruvihttp.sansio.headers import Field, Headers
 
-__all__ = ["SentHead", "of_request", "of_response", "of_trailers"]
+__all__ = ["SentHead", "of_checked", "of_request", "of_response", "of_trailers"]
 
 # A server that sees anything but `trailers` in TE resets the stream (RFC 9113 §8.2.2)
 _RULED = CONNECTION_SPECIFIC | {b"content-length", b"host", b"te"}
@@ -74,6 +74,16 @@ def of_response(response: Response | InformationalResponse, request_method: byte
     if tunnel:
         return SentHead(fields, None)
     return SentHead(fields, 0 if has_no_content(request_method, status) else length)
+
+
+def of_checked(status: int, fields: list[Field], length: int | None, request_method: bytes) -> SentHead:
+    """The same for a final response whose fields are checked, and in lower case, and say nothing of its length."""
+    sent = [_STATUS[status], *fields]
+    if request_method == b"CONNECT" and status < 300:
+        return SentHead(sent, None)
+    if length is not None and status != 204:
+        sent.append((b"content-length", b"%d" % length))
+    return SentHead(sent, 0 if has_no_content(request_method, status) else length)
 
 
 def of_trailers(trailers: Headers) -> list[Field]:

@@ -33,7 +33,7 @@ from gruvihttp.sansio.frames import HIGHEST_ID, PREFACE
 from gruvihttp.sansio.h2control import ControlFrames
 from gruvihttp.sansio.h2errors import ConnectionFault, Defence, ErrorCode
 from gruvihttp.sansio.h2events import ConnectionFailed, ExtendedConnect, StreamIncomplete
-from gruvihttp.sansio.h2heads import of_request, of_response, of_trailers
+from gruvihttp.sansio.h2heads import SentHead, of_checked, of_request, of_response, of_trailers
 from gruvihttp.sansio.h2inbox import Inbox
 from gruvihttp.sansio.h2receiver import Receiver
 from gruvihttp.sansio.h2sections import Sections
@@ -46,7 +46,7 @@ from gruvihttp.sansio.h2settings import (
     Settings,
 )
 from gruvihttp.sansio.h2streams import Stream, Streams
-from gruvihttp.sansio.headers import EMPTY, Headers
+from gruvihttp.sansio.headers import EMPTY, Field, Headers
 from gruvihttp.sansio.hpack import DEFAULT_TABLE_BYTES
 from gruvihttp.sansio.states import SERVER
 
@@ -237,19 +237,36 @@ class H2Engine:
         """
         if stream.closed:
             return
-        final = isinstance(head, Response)
-        if not self._server or stream.sent_head:
-            raise LocalProtocolError("this stream cannot be answered (again)")
-        if end and not final:
+        if isinstance(head, Response):
+            self._answer(stream, of_response(head, stream.method), end=end)
+            return
+        self._check_unanswered(stream)
+        if end:
             raise LocalProtocolError("an informational response is not the end")
-        sent = of_response(head, stream.method)
+        self._sender.head(stream, of_response(head, stream.method).fields, end=False)
+
+    def send_checked(
+        self, stream: Stream, status: int, fields: list[Field], length: int | None, *, end: bool = False
+    ) -> None:
+        """`send_head` for a final response whose fields are known to be right, with names in lower case.
+
+        `length` becomes its Content-Length, where it may have one. What concerns a connection must not be there.
+        """
+        if not stream.closed:
+            self._answer(stream, of_checked(status, fields, length, stream.method), end=end)
+
+    def _answer(self, stream: Stream, sent: SentHead, *, end: bool) -> None:
+        self._check_unanswered(stream)
         if end and sent.content_length:
             raise LocalProtocolError("Too little data for declared Content-Length")
-        if final:
-            stream.sent_head = True
-            stream.end_offered = end
-            stream.left_to_offer = sent.content_length
+        stream.sent_head = True
+        stream.end_offered = end
+        stream.left_to_offer = sent.content_length
         self._sender.head(stream, sent.fields, end=end)
+
+    def _check_unanswered(self, stream: Stream) -> None:
+        if not self._server or stream.sent_head:
+            raise LocalProtocolError("this stream cannot be answered (again)")
 
     def offer(self, stream: Stream, data: Any, *, end: bool = False) -> None:
         """Queue content, any bytes-like object; `end`: it is the last. A stream that is closed is left alone.

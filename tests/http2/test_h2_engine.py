@@ -10,6 +10,7 @@ import hyperframe.frame
 import pytest
 
 from gruvihttp.errors import LocalProtocolError
+from gruvihttp.limits import H2Limits
 from gruvihttp.sansio import CLIENT, SERVER, Headers, InformationalResponse, Request, Response
 from gruvihttp.sansio import frames as f
 from gruvihttp.sansio.h2errors import ErrorCode
@@ -106,6 +107,14 @@ def test_settings_that_differ_from_defaults_are_said(side: Any) -> None:
     fresh = side(H2Engine(SERVER, settings))
     assert fresh.sends() == ["Settings"]
     assert fresh.sent[0].settings == {0x1: 0, 0x3: 100, 0x4: 7, 0x5: 1 << 15, 0x6: 65536, 0x8: 1, 0x9: 1}
+
+
+def test_settings_of_limits_are_theirs() -> None:
+    assert Settings.within(H2Limits()) == Settings()
+    limits = H2Limits(concurrent_streams=5, window_bytes=9)
+    assert Settings.within(limits, connect_protocol=True) == Settings(
+        concurrent_streams=5, window_bytes=9, connect_protocol=True
+    )
 
 
 BAD_SETTINGS: dict[str, dict[str, int]] = {

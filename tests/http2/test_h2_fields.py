@@ -367,6 +367,34 @@ def test_response_is_sent_in_the_fields_of_http2(row: str, server: Any) -> None:
     assert side.sends() == [f"Headers 1 END_STREAM {expected}"]
 
 
+CHECKED_RESPONSES: dict[str, tuple[bytes, int, int | None, str]] = {
+    "length": (b"GET", 200, 5, "Headers 1 :status=200 x=y content-length=5"),
+    "no length": (b"GET", 200, None, "Headers 1 :status=200 x=y"),
+    "HEAD": (b"HEAD", 200, 5, "Headers 1 END_STREAM :status=200 x=y content-length=5"),
+    "304": (b"GET", 304, 5, "Headers 1 END_STREAM :status=304 x=y content-length=5"),
+    "204": (b"GET", 204, 0, "Headers 1 END_STREAM :status=204 x=y"),
+    "tunnel": (b"CONNECT", 200, 5, "Headers 1 :status=200 x=y"),
+    "no tunnel": (b"CONNECT", 400, 5, "Headers 1 :status=400 x=y content-length=5"),
+}
+
+
+@pytest.mark.parametrize("row", CHECKED_RESPONSES)
+def test_checked_fields_are_sent_with_a_length_where_there_may_be_one(row: str, server: Any) -> None:
+    method, status, length, expected = CHECKED_RESPONSES[row]
+    fields = [(b":method", method), (b":authority", b"a:1")] if method == b"CONNECT" else changed(b":method", method)
+    side = server(headers(fields))
+    stream = side.stream(1)
+    side.engine.send_checked(stream, status, [(b"x", b"y")], length, end="END_STREAM" in expected)
+    assert side.sends() == [expected]
+    if "END_STREAM" not in expected and "tunnel" != row:
+        with pytest.raises(LocalProtocolError):
+            side.engine.offer(stream, b"x" * 6) if length else side.engine.send_checked(stream, status, [], None)
+    side.engine.reset(stream)
+    side.sends()
+    side.engine.send_checked(stream, status, [], None)  # nobody is there any more
+    assert side.sends() == []
+
+
 def test_informational_responses_go_before_the_final_one(server: Any) -> None:
     side = server(headers(GET))
     stream = side.stream(1)
