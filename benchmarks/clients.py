@@ -26,6 +26,8 @@ __all__ = ["CLIENTS", "PATTERNS", "Client", "Pattern"]
 
 _HOST = "127.0.0.1"
 _DOOR = "gruvihttp.compat.http_client"
+_REQUESTS_DOOR = "gruvihttp.compat.requests"
+_HTTPX_DOOR = "gruvihttp.compat.httpx"
 _MOST_REQUESTS = 5_000_000  # in one measurement, whatever its seconds say
 
 Exchange = Callable[[], None]
@@ -129,6 +131,17 @@ def _geventhttpclient(port: int, depth: int) -> Exchange:
     return exchange
 
 
+def _geventhttpclient_pool(port: int, depth: int) -> Exchange:
+    if port not in _pools:
+        _pools[port] = import_module("geventhttpclient").HTTPClient(_HOST, port, concurrency=100)
+    client = _pools[port]
+
+    def exchange() -> None:
+        _check(bytes(client.get("/").read()))
+
+    return exchange
+
+
 def _h11(port: int, depth: int) -> Exchange:
     h11 = import_module("h11")
     sock = gevent_socket.create_connection((_HOST, port))
@@ -160,16 +173,24 @@ def _urllib3(port: int, depth: int) -> Exchange:
 
 
 def _httpx(port: int, depth: int) -> Exchange:
-    client, url = import_module("httpx").Client(), f"http://{_HOST}:{port}/"
+    return _asking(import_module("httpx").Client(), port)
 
-    def exchange() -> None:
-        _check(client.get(url).content)
 
-    return exchange
+def _httpx_door(port: int, depth: int) -> Exchange:
+    transport = import_module(_HTTPX_DOOR).HTTPTransport()
+    return _asking(import_module("httpx").Client(transport=transport), port)
 
 
 def _requests(port: int, depth: int) -> Exchange:
-    session, url = import_module("requests").Session(), f"http://{_HOST}:{port}/"
+    return _asking(import_module("requests").Session(), port)
+
+
+def _requests_door(port: int, depth: int) -> Exchange:
+    return _asking(import_module(_REQUESTS_DOOR).session(), port)
+
+
+def _asking(session: Any, port: int) -> Exchange:
+    url = f"http://{_HOST}:{port}/"
 
     def exchange() -> None:
         _check(session.get(url).content)
@@ -189,12 +210,15 @@ CLIENTS = {
         Client("gruvihttp", "gruvihttp:HttpClient", _gruvihttp, greatest_depth=10_000),
         Client("gruvihttp-pool", "gruvihttp:HttpPool", _gruvihttp_pool),
         Client("geventhttpclient", "geventhttpclient", _geventhttpclient),
+        Client("geventhttpclient-pool", "geventhttpclient", _geventhttpclient_pool),
         Client("gruvihttp-http.client", _DOOR, _http_client(_DOOR)),
         Client("http.client", "http.client", _http_client("http.client"), is_patched=True),
         Client("h11", "h11", _h11),
         Client("urllib3", "urllib3", _urllib3, is_patched=True),
         Client("httpx", "httpx", _httpx, is_patched=True),
+        Client("gruvihttp-httpx", _HTTPX_DOOR, _httpx_door),
         Client("requests", "requests", _requests, is_patched=True),
+        Client("gruvihttp-requests", _REQUESTS_DOOR, _requests_door),
     )
 }
 
