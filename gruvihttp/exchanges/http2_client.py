@@ -456,7 +456,7 @@ class Http2ClientConnection:
             case _Wait.SETTINGS:
                 self.engine.goaway(ErrorCode.SETTINGS_TIMEOUT)
                 self._fail_all(Timeout("timed out: the server does not answer in HTTP/2", phase="handshake"))
-                self.flush_soon()
+                self._flush()  # before those who are woken close it
             case _Wait.ROOM:
                 self._lose(Timeout("timed out: the server does not read", phase="write"))
             case _Wait.END:

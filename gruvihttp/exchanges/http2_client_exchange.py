@@ -175,7 +175,7 @@ class Http2ClientExchange:
             return
         self._sender = getcurrent()
         try:
-            while stream.queued_bytes > most_bytes:
+            while stream.queued_bytes > most_bytes and not self.arrivals.over:
                 self._await_progress(stream.queued_bytes)
         except BaseException as exc:
             self._give_up(exc)

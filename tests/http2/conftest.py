@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -14,7 +14,10 @@ import h2.settings
 import hpack
 import hyperframe.frame
 import pytest
+from frameserver import FrameServer
+from server_fixtures import authority, make_site, serve, server_tls, site  # noqa: F401  # fixtures
 
+from gruvihttp import Http2Client
 from gruvihttp.sansio import (
     CLIENT,
     SERVER,
@@ -444,3 +447,29 @@ def library() -> Any:
 def talking() -> Any:
     """Connect to an address as a client: `Talk`."""
     return Talk
+
+
+@pytest.fixture
+def converse(serve: Any) -> Iterator[Any]:  # noqa: F811  # the fixture
+    """Connects a client to a server that runs a script, a function of a `FrameServer`. Options are Http2Client's."""
+    clients: list[Http2Client] = []
+
+    def make(script: Callable[[FrameServer], object], *, settings: Any = (), piecewise: bool = False,
+             acknowledge: bool = True, **options: Any) -> Http2Client:  # fmt: skip
+        def run(peer: RawPeer) -> None:
+            script(FrameServer(peer, settings, piecewise=piecewise, acknowledge=acknowledge))
+
+        client = Http2Client(**{"timeout": GUARD, **options})
+        clients.append(client)
+        client.connect(serve(run).address, ssl=False)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(params=["whole", "bytes"])
+def piecewise(request: pytest.FixtureRequest) -> bool:
+    """Whether what a server says arrives a byte at a time."""
+    return bool(request.param == "bytes")
