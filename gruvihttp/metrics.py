@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from gruvihttp.environ import Environ
 from gruvihttp.wsgi import Application, StartResponse
 
-__all__ = ["Stats", "by_class", "exposition", "metrics_application"]
+__all__ = ["Stats", "by_class", "ended", "exposition", "metrics_application", "total"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # of Prometheus's text format
 
@@ -65,6 +65,39 @@ _COUNTERS = {
     "received_bytes": ("received_bytes_total", "Bytes of HTTP that were received, before TLS."),
     "sent_bytes": ("sent_bytes_total", "Bytes of HTTP that were sent, before TLS."),
 }
+
+
+def ended(stats: Stats) -> Stats:
+    """What remains of the counts of a server that is no more."""
+    remaining: Any = {name: type(value)() if name in _GAUGES else value for name, value in stats.items()}
+    kept: Stats = remaining
+    return kept
+
+
+def total(all_stats: Iterable[Stats]) -> Stats:
+    """What several servers do and have done together. They are ready if one of them is."""
+    sums: Any = Stats(
+        ready=False,
+        **dict.fromkeys((name for name in (*_GAUGES, *_COUNTERS) if name != "ready"), 0),  # type: ignore[typeddict-item]
+        responses=dict.fromkeys(by_class([]), 0),
+        http2_defences={},
+    )
+    for stats in all_stats:
+        for name, value in stats.items():
+            _add(sums, name, value)
+    summed: Stats = sums
+    return summed
+
+
+def _add(sums: dict[str, Any], name: str, value: Any) -> None:
+    """Add a count, or each of several by their names; of two answers, yes."""
+    if isinstance(value, bool):
+        sums[name] = sums.get(name, False) or value
+    elif isinstance(value, dict):
+        for key, count in value.items():
+            _add(sums[name], key, count)
+    else:
+        sums[name] = sums.get(name, 0) + value
 
 
 def exposition(stats: Stats) -> str:

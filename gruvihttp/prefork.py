@@ -23,11 +23,12 @@ from gruvihttp.signals import signals_handled
 from gruvihttp.systemd import Notifier
 from gruvihttp.worker import Worker
 
-__all__ = ["LEAVING", "PULSE", "REOPEN", "Prefork", "announcement"]
+__all__ = ["LEAVING", "PULSE", "REOPEN", "STATS", "Prefork", "announcement"]
 
 LEAVING = "leaving"
 REOPEN = "reopen"
 PULSE = "pulse"
+STATS = "stats"
 
 _STEADY_SECONDS = 10.0  # who has lived so long has not failed at its beginning, and is replaced at once
 _PAUSE_SECONDS = 0.5  # before a worker is started that ended sooner; doubled each time
@@ -56,6 +57,8 @@ class Prefork:
     seconds; None is for ever. On SIGTERM all workers hear `LEAVING`, and serve for another `delay` seconds. `report`
     gets a line of text about what operators want to know, `heard` what a worker says that is not known here, and
     `notifier` how all of it is. If systemd watches, workers that do not answer `PULSE` in time are killed and replaced.
+
+    `persistent` is whether to wait for `reload`, and not to end, when the first worker cannot begin.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Prefork:
         report: Callable[[str], object] = print,
         heard: Callable[[Worker, str, Any], object] = lambda worker, word, content: None,
         notifier: Notifier | None = None,
+        persistent: bool = False,
     ) -> None:
         self._command = command
         self._places = [_Place(sockets) for sockets in places]
@@ -81,6 +85,9 @@ class Prefork:
         self._stopping = Event()
         self._hurry = Event()
         self._leaving = False
+        self._persistent = persistent
+        self._begun = False
+        self._again = Event()
         self._reloading = False
         self._retiring: list[Any] = []
 
@@ -111,8 +118,15 @@ class Prefork:
 
     def _run(self, serving: Callable[[], object]) -> int:
         first = self._start(self._places[0])  # alone: if it cannot begin, once is enough to hear why
-        if not first.begins() and not self._stopping.is_set():
-            return first.code
+        while not first.begins() and not self._stopping.is_set():
+            if not self._persistent:
+                return first.code
+            self._report("waits for a change")
+            gevent.wait([self._again, self._stopping], count=1)
+            self._again.clear()
+            if not self._stopping.is_set():
+                first = self._start(self._places[0])
+        self._begun = True
         if not self._stopping.is_set():
             others = [self._start(place) for place in self._places[1:]]
             keepers = [gevent.spawn(self._keep, place) for place in self._places]
@@ -167,16 +181,20 @@ class Prefork:
         self._stopping.set()
 
     def reload(self) -> None:
-        """Replace one worker after the other, each when its successor serves. Those that cannot be replaced stay."""
-        if self._reloading or self.leaving:
+        """Replace one worker after the other, each when its successor serves. Those that cannot be replaced stay.
+
+        If they are being replaced already, they are once more after that.
+        """
+        self._again.set()
+        if self._reloading or self.leaving or not self._begun:
             return
         self._reloading = True
         self._notifier.reloading()
         try:
-            for place in self._places:
-                if self.leaving or not self._replace(place):
-                    return
-            self._report("all workers have been replaced")
+            while self._again.is_set() and not self.leaving:
+                self._again.clear()
+                if all(not self.leaving and self._replace(place) for place in self._places):
+                    self._report("all workers have been replaced")
         finally:
             self._reloading = False
             if not self.leaving:
@@ -193,7 +211,7 @@ class Prefork:
             gevent.joinall([gevent.spawn(self._feel_pulse, worker, period) for worker in self.workers])
 
     def _feel_pulse(self, worker: Worker, period: float) -> None:
-        if not worker.ready.is_set() or worker.ask(PULSE, period) is not None or worker.ended.is_set():
+        if not worker.serves or worker.ask(PULSE, period) is not None or worker.ended.is_set():
             return
         self._report(f"worker {worker.pid} has not answered for {period:g} s, and is killed")
         worker.kill()

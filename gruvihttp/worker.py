@@ -17,11 +17,12 @@ from gevent.subprocess import Popen
 from gruvihttp.net.sockets import RawSocket
 from gruvihttp.workerlink import Link
 
-__all__ = ["READY", "RELIEF", "VARIABLE", "Worker"]
+__all__ = ["ENDED", "READY", "RELIEF", "VARIABLE", "Worker"]
 
 VARIABLE = "GRUVIHTTP_WORKER"  # descriptors: that of the link, a colon, those to listen on, with commas
 READY = "ready"
 RELIEF = "relief"
+ENDED = "ended"  # said for a worker, when it cannot say anything more
 
 _LAST_WORDS_SECONDS = 1.0  # a child of the worker's may hold the link open
 
@@ -61,6 +62,11 @@ class Worker:
     def code(self) -> int:
         """The exit code; negative for a signal."""
         return int(self._process.returncode)
+
+    @property
+    def serves(self) -> bool:
+        """Has it begun, and not ended?"""
+        return self.ready.is_set() and not self.ended.is_set()
 
     def age(self) -> float:
         """For how many seconds it has been there."""
@@ -115,6 +121,7 @@ class Worker:
         self._link.close()
         for answer in self._asked.values():
             answer.set(None)
+        self._heard(self, ENDED, self.code)
         self.ended.set()
         self.news.set()
         self.ready.set()

@@ -18,7 +18,7 @@ from gruvihttp.probes import check_path
 from gruvihttp.server import HttpServer
 from gruvihttp.wsgi import Application
 
-__all__ = ["assemble", "check_together", "open_log", "senders_of_headers", "show_metrics"]
+__all__ = ["assemble", "open_log", "senders_of_headers", "show_metrics"]
 
 T = TypeVar("T")
 
@@ -55,13 +55,6 @@ def senders_of_headers(operating: Operating) -> bool | Iterable[str]:
         return bool(names)
     _try("--proxy-protocol", lambda: Networks(names))
     return names
-
-
-def check_together(settings: Settings) -> None:
-    """Raise UsageMistake for options that do not go together."""
-    if settings.crew is not None and settings.operating.metrics_bind is not None:
-        what = "--metrics-bind tells what one process counts, and --workers makes several"
-        raise UsageMistake(what, "leave out one of them, or watch the proxy before the server")
 
 
 def show_metrics(server: HttpServer, operating: Operating) -> str | None:

@@ -18,6 +18,7 @@ class Crew(NamedTuple):
     reuse_port: bool = True
     max_requests: int | None = None
     max_requests_jitter: int = 0
+    reload: bool = False
 
 
 def crew_options() -> list[click.Option]:
@@ -33,12 +34,15 @@ def crew_options() -> list[click.Option]:
         click.Option(
             ["--max-requests-jitter"], type=click.IntRange(0), default=0, metavar="N", help="and up to so many more"
         ),
+        click.Option(["--reload"], is_flag=True, help="replace workers when a file of the application changes"),
     ]
 
 
 def take_crew(values: dict[str, Any]) -> Crew | None:
     """Take the values of the options out of `values`; None if there are no workers."""
     told = {name: values.pop(name) for name in Crew._fields}
+    if told["workers"] is None and told["reload"]:
+        told["workers"] = 1
     if told["workers"] is not None:
         return Crew(**told)
     if told["max_requests"] is not None:

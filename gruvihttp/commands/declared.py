@@ -18,6 +18,7 @@ __all__ = [
     "declared_options",
     "help_all_option",
     "http2_option",
+    "positive_seconds",
     "seconds",
     "seconds_or_none",
     "take_h2_limits",
@@ -43,6 +44,14 @@ def seconds(value: Any) -> float:
 def seconds_or_none(value: Any) -> float | None:
     """A duration, or ``none`` for ever."""
     return None if _is_none(value) else seconds(value)
+
+
+def positive_seconds(value: Any) -> float:
+    """A duration that is more than nothing."""
+    duration = seconds(value)
+    if not duration:
+        raise click.BadParameter(f"{value!r} is no time at all: 100ms, 0.5, 2s.")
+    return duration
 
 
 def count(value: Any) -> int:

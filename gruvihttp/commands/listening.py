@@ -15,7 +15,7 @@ from gruvihttp.net.serving import Server
 from gruvihttp.net.tls import TlsOption
 from gruvihttp.server import HttpServer
 
-__all__ = ["listen", "listen_for_metrics", "refusal"]
+__all__ = ["listen", "listen_for_metrics", "metrics_place", "refusal"]
 
 
 def listen(
@@ -43,7 +43,11 @@ def listen_for_metrics(server: HttpServer, bind: Bind) -> str:
     except TransportError as exc:
         raise refusal(bind, exc) from exc
     bound = server.metrics_addresses[known]
-    place = bind.place(0 if bind.is_unix else bound[1], tls=False)
+    return metrics_place(bind, bind.place(0 if bind.is_unix else bound[1], tls=False))
+
+
+def metrics_place(bind: Bind, place: str) -> str:
+    """Where metrics are found, when the server that tells them is found at `place`."""
     address, comma, remark = place.partition(", ")
     return f"{address}/metrics{comma}{remark}" if not bind.is_unix else place
 

@@ -11,8 +11,9 @@ from typing import Any
 import gevent
 from gevent import socket
 
+from gruvihttp.commands.reloading import FILES
 from gruvihttp.net.tls import TlsOption
-from gruvihttp.prefork import LEAVING, PULSE, REOPEN
+from gruvihttp.prefork import LEAVING, PULSE, REOPEN, STATS
 from gruvihttp.server import HttpServer
 from gruvihttp.worker import READY, RELIEF, VARIABLE
 from gruvihttp.workerlink import Link
@@ -56,7 +57,17 @@ class Membership:
                 reopen()
             elif word == PULSE:
                 self._link.say(PULSE, True)
+            elif word == STATS:
+                self.tell_stats(server)
         server.close()
+
+    def tell_stats(self, server: HttpServer) -> None:
+        """Tell the parent what the server counts."""
+        self._link.say(STATS, server.stats())
+
+    def tell_files(self, files: list[str]) -> None:
+        """Tell the parent which files a change of which is to be noticed."""
+        self._link.say(FILES, files)
 
     def counting(self, application: Callable[..., Any], most: int, jitter: int) -> Callable[..., Any]:
         """The application, which asks the parent for relief after so many requests."""

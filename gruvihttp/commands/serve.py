@@ -14,6 +14,7 @@ from gruvihttp.commands.declared import (
     declared_options,
     help_all_option,
     http2_option,
+    positive_seconds,
     seconds,
     take_h2_limits,
     take_limits,
@@ -38,6 +39,7 @@ def _serve(
     debug: bool,
     full_traceback: bool,
     drain_delay: float,
+    warn_blocking: float | None,
     **others: Any,
 ) -> int:
     """Serve a WSGI application until Ctrl-C.
@@ -60,6 +62,7 @@ def _serve(
         operating=take_operating(others),
         crew=take_crew(others),
         drain_delay=drain_delay,
+        warn_blocking=warn_blocking,
     )
     serving = import_module("gruvihttp.commands.serving")
     code: int = serving.check(settings) if check else serving.serve(settings)
@@ -103,6 +106,12 @@ command = SectionedCommand(
             default=0.0,
             metavar="SECONDS",
             help="on SIGTERM, serve on for so long while --ready-path answers 503",
+        ),
+        click.Option(
+            ["--warn-blocking"],
+            type=positive_seconds,
+            metavar="SECONDS",
+            help="say which function keeps the loop from running for so long",
         ),
         *crew_options(),
         *tls_options(),

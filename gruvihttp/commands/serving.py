@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 
@@ -9,12 +10,14 @@ import click
 import gevent
 
 from gruvihttp.certificates import Certificates
-from gruvihttp.commands.assembling import assemble, check_together, open_log, senders_of_headers, show_metrics
+from gruvihttp.commands.assembling import assemble, open_log, senders_of_headers, show_metrics
+from gruvihttp.commands.blocking import BlockingWatch
 from gruvihttp.commands.certificate import load_certificates
 from gruvihttp.commands.listening import listen
 from gruvihttp.commands.loading import Loaded, load_application
 from gruvihttp.commands.membership import Membership
 from gruvihttp.commands.passed import resolve_passed
+from gruvihttp.commands.reloading import failure_told, tell_files
 from gruvihttp.commands.renewing import Renewal
 from gruvihttp.commands.settings import Settings
 from gruvihttp.commands.stopping import StopSignals
@@ -35,7 +38,6 @@ ECHO = "its echo application"
 
 def check(settings: Settings) -> int:
     """Load all that `serve` would load; 0 is returned."""
-    check_together(settings)
     certificates = _certificates(settings)
     loaded = _load(settings)
     assemble(loaded.application, settings, open_log(settings.operating))
@@ -47,14 +49,13 @@ def check(settings: Settings) -> int:
 
 def serve(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; the exit code is returned."""
-    check_together(settings)
     certificates = _certificates(settings)
     member = Membership.of_environment()
     if member is None and settings.crew is not None:
         return supervise(settings, settings.crew, settings.application or ECHO, tls=certificates is not None)
-    loaded = _load(settings)
     if member is not None:
-        return _work(member, loaded, settings, certificates)
+        return _work(member, settings, certificates)
+    loaded = _load(settings)
     settings = resolve_passed(settings)
     notifier = Notifier.of_environment()
     log_file = open_log(settings.operating)
@@ -69,6 +70,7 @@ def serve(settings: Settings) -> int:
             click.echo(f"gruvihttp tells its metrics at {metrics}", err=True)
         notifier.ready()
         notifier.keep_alive()
+        _watch_blocking(settings)
         try:
             server.serve_forever(stop_timeout=0)  # running exchanges have had their time in _stop
         except KeyboardInterrupt:
@@ -76,11 +78,15 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def _work(member: Membership, loaded: Loaded, settings: Settings, certificates: Certificates | None) -> int:
+def _work(member: Membership, settings: Settings, certificates: Certificates | None) -> int:
     """Be a worker: serve what the parent has bound, and say nothing, for it speaks for all."""
-    application = loaded.application
-    if settings.crew is not None and settings.crew.max_requests is not None:
-        application = member.counting(application, settings.crew.max_requests, settings.crew.max_requests_jitter)
+    crew = settings.crew
+    with failure_told(member.tell_files):
+        application = _load(settings).application
+    if crew is not None and crew.reload:
+        tell_files(member.tell_files)
+    if crew is not None and crew.max_requests is not None:
+        application = member.counting(application, crew.max_requests, crew.max_requests_jitter)
     log_file = open_log(settings.operating)
     server = assemble(application, settings, log_file)
     member.listen(server, certificates or False, senders_of_headers(settings.operating))
@@ -88,11 +94,21 @@ def _work(member: Membership, loaded: Loaded, settings: Settings, certificates: 
     renewing: dict[int, Callable[[], object]] = {signal.SIGUSR1: renewal.reopen, signal.SIGHUP: renewal.renew}
     with StopSignals(server.close) as signals, signals_handled(renewing):
         member.attend(server, renewal.reopen)
+        _watch_blocking(settings)
         try:
             server.serve_forever(stop_timeout=0)
         except KeyboardInterrupt:
             return 128 + signals.number
+        finally:
+            member.tell_stats(server)
     return 0
+
+
+def _watch_blocking(settings: Settings) -> None:
+    """Say from now on what blocks the loop, if that is wanted."""
+    if settings.warn_blocking is not None:
+        # straight to the descriptor: what prints may belong to gevent, and be held by whoever blocks
+        BlockingWatch(settings.warn_blocking, lambda text: os.write(2, f"gruvihttp: {text}\n".encode())).start()
 
 
 def _certificates(settings: Settings) -> Certificates | None:

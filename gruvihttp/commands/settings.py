@@ -30,3 +30,4 @@ class Settings(NamedTuple):
     operating: Operating
     crew: Crew | None = None
     drain_delay: float = 0.0  # seconds
+    warn_blocking: float | None = None  # seconds

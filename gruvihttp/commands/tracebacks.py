@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from traceback import FrameSummary, StackSummary, TracebackException, extract_tb
 
-__all__ = ["place_of", "render"]
+__all__ = ["INSTALLED", "is_authors", "place_of", "render"]
 
 _OURS = str(Path(__file__).resolve().parent.parent) + os.sep
-_INSTALLED = tuple(
+# where the standard library and what is installed lie
+INSTALLED = tuple(
     path + os.sep
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
     if (path := sysconfig.get_path(name)) is not None
@@ -46,14 +47,23 @@ def _trim(shown: TracebackException, keep: Callable[[FrameSummary], bool]) -> No
             _trim(other, keep)
 
 
+def is_authors(filename: str) -> bool:
+    """Is it a file of the application's author, neither installed nor of this package?"""
+    installed = filename.startswith(INSTALLED) or _PACKAGES & set(Path(filename).parts)
+    return not _is_ours(filename) and not installed
+
+
 def _is_users(frame: FrameSummary) -> bool:
-    installed = frame.filename.startswith(_INSTALLED) or _PACKAGES & set(Path(frame.filename).parts)
-    return _is_not_ours(frame) and not installed
+    return is_authors(frame.filename)
 
 
 def _is_not_ours(frame: FrameSummary) -> bool:
-    """Neither of this package nor of the import system."""
-    return not frame.filename.startswith((_OURS, "<frozen ")) and not _is_importlib(frame.filename)
+    return not _is_ours(frame.filename)
+
+
+def _is_ours(filename: str) -> bool:
+    """Is it of this package, or of the import system?"""
+    return filename.startswith((_OURS, "<frozen ")) or _is_importlib(filename)
 
 
 def _is_importlib(filename: str) -> bool:

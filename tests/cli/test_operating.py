@@ -202,10 +202,6 @@ MISTAKES = {
         ["--health-path", "/a", "--ready-path", "/a"],
         "--ready-path: health_path and ready_path are the same", "'/a'",
     ),
-    "metrics-of-workers": (
-        ["--metrics-bind", "127.0.0.1:0", "--workers", "2"],
-        "--metrics-bind tells what one process counts, and --workers makes several", "leave out one of them, or .*",
-    ),
     "metrics": (
         ["--metrics-bind", "localhost"], "cannot listen on 'localhost': it has no port", "write localhost:8000",
     ),
