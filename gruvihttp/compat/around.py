@@ -18,13 +18,21 @@ __all__ = ["AroundGateway", "AroundServer"]
 class AroundGateway(WsgiGateway):
     """A gateway for an application with a method ``around(exchange, serve)``, which is to call ``serve(exchange)``.
 
-    When that returns, the application has been called and its answer is complete, or has failed and that is logged.
+    When that returns, the application has been called and its answer is complete, or has failed and that is logged. If
+    the application has a method ``arrange(exchange, environ)``, that may change an environ before anybody sees it.
     """
 
     def __call__(self, exchange: Any) -> None:  # Any: the exchange of any HTTP version
         """Serve an exchange as the application wants it."""
         around: Callable[[Any, Callable[[Any], None]], None] = self._application.around  # type: ignore[attr-defined]
         around(exchange, super().__call__)
+
+    def _environ(self, exchange: Any) -> dict[str, Any]:
+        environ = super()._environ(exchange)
+        arrange: Callable[[Any, dict[str, Any]], None] | None = getattr(self._application, "arrange", None)
+        if arrange is not None:
+            arrange(exchange, environ)
+        return environ
 
 
 class AroundServer(HttpServer):

@@ -2,9 +2,8 @@
 
 Constructor, methods and attributes are gevent's. What differs: idle connections end when the server stops, and running
 requests get `stop_timeout` to finish whether there is a pool or not; `spawn` bounds the requests that run and not the
-connections that are open; tracebacks go to the logger ``gruvihttp.server``, and `error_log` is ``wsgi.errors``. A
-`handler_class` cannot be honoured, since a handler reads and writes HTTP itself. The rest of the server is not known
-here.
+connections that are open; tracebacks go to the logger ``gruvihttp.server``, and `error_log` is ``wsgi.errors``. Of a
+`handler_class` only what it logs and puts into environ can be honoured. The rest of the server is not known here.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import ssl
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import datetime
 from time import time
 from typing import Any, Self
 
@@ -26,16 +24,21 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from gruvihttp.compat.around import AroundServer
+from gruvihttp.compat.pywsgihandler import Handlers, log_line
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.listening import bind_sockets
 
-__all__ = ["LoggingLogAdapter", "WSGIHandler", "WSGIServer"]
+__all__ = ["Environ", "LoggingLogAdapter", "SecureEnviron", "WSGIHandler", "WSGISecureEnviron", "WSGIServer"]
 
-# The one handler that is honoured is the one that nobody has changed.
-WSGIHandler = pywsgi.WSGIHandler
+# gevent's own, for those who import all that they need from one place
+Environ = pywsgi.Environ
 LoggingLogAdapter = pywsgi.LoggingLogAdapter
+SecureEnviron = pywsgi.SecureEnviron
+WSGIHandler = pywsgi.WSGIHandler
+WSGISecureEnviron = pywsgi.WSGISecureEnviron
 
 _IGNORED_TLS = frozenset(("server_side", "do_handshake_on_connect", "suppress_ragged_eofs"))
+_NEVER_CALLED = ("do_close", "do_handle", "do_read", "handle", "set_handle", "wrap_socket_and_handle")
 # What a request itself says; the rest of environ is what `WSGIServer.environ` says, if it says anything.
 _OF_REQUEST = frozenset(
     (
@@ -52,7 +55,6 @@ _OF_REQUEST = frozenset(
         "wsgi.input",
     )
 )
-_NOTHING_WRONG = (None, pywsgi.WSGIHandler)
 
 
 class WSGIServer:
@@ -64,7 +66,10 @@ class WSGIServer:
     are ``ssl_context``, or ``certfile``, ``keyfile``, ``ca_certs``, ``cert_reqs``, ``ciphers`` and ``ssl_version``.
     `limits` and `timeouts` are gruvihttp's.
 
-    Raises TypeError for a `handler_class` of one's own, and says what to use instead.
+    `handler_class` may have format_request(), log_request() and get_environ() of its own.
+
+    Raises TypeError for a handler, or a subclass of this, with other methods that cannot be honoured, and says what to
+    use instead.
     """
 
     application: Callable[..., Any] | None = None
@@ -91,7 +96,10 @@ class WSGIServer:
         timeouts: Timeouts | None = None,
         **ssl_args: Any,
     ) -> None:
-        _check_handler(self, handler_class)
+        _check_methods(type(self))
+        if handler_class is not None:
+            self.handler_class = handler_class
+        self._handlers = Handlers(self.handler_class)
         if application is not None:
             self.application = application
         if backlog is not None:
@@ -198,6 +206,20 @@ class WSGIServer:
                 gevent_socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach()) for sock in bound
             ]
             self.address = self._sockets[0].getsockname()
+        self.update_environ()
+
+    def update_environ(self) -> None:
+        """Called when the address is known. For subclasses; SERVER_NAME and SERVER_PORT are those of the connection."""
+
+    @classmethod
+    def get_listener(cls, address: Any, backlog: int | None = None, family: int | None = None) -> Any:
+        """A socket that listens at `address`, to be given to servers, or to be inherited by processes."""
+        bound = bind_sockets(address, backlog=cls.backlog if backlog is None else backlog)
+        chosen = next((sock for sock in bound if family in (None, sock.family)), bound[0])
+        for sock in bound:
+            if sock is not chosen:
+                sock.close()
+        return gevent_socket.socket(chosen.family, chosen.type, chosen.proto, fileno=chosen.detach())
 
     def start(self) -> None:
         """Begin to serve, and return. May be called again after `stop`."""
@@ -267,15 +289,21 @@ class WSGIServer:
             serve(exchange)
         else:
             _run_elsewhere(self._spawn, exchange, serve)
-        if not isinstance(self.log, _NoLog):
-            self.log.write(_log_line(exchange, time() - begun) + "\n")
+        if self._handlers.logs:
+            self._handlers.log(self, exchange, begun)
+        elif not isinstance(self.log, _NoLog):
+            self.log.write(log_line(exchange, time() - begun) + "\n")
 
-    def _call(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Call the application with what `environ` is to hold."""
-        said = self.get_environ()
-        for key, value in said.items():
+    def _arrange(self, exchange: Any, environ: dict[str, Any]) -> None:
+        """Put into an environ what `environ` and the handler are to say in it."""
+        for key, value in self.get_environ().items():
             if key not in _OF_REQUEST and not (key.startswith("HTTP_") and key in environ):
                 environ[key] = value
+        if self._handlers.changes_environ:
+            self._handlers.change(self, exchange, environ)
+
+    def _call(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Call the application with an environ of the class that is wanted."""
         if self.environ_class is not dict:
             environ = self.environ_class(environ)
         if self.application is None:
@@ -289,6 +317,7 @@ class _Application:
 
     def __init__(self, server: WSGIServer) -> None:
         self.around = server._run
+        self.arrange = server._arrange
         self._call = server._call
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -313,18 +342,6 @@ def _run_elsewhere(spawn: Callable[..., Any], exchange: Any, serve: Callable[[An
     wait()
     if failures and not isinstance(failures[0], gevent.GreenletExit):
         raise failures[0]
-
-
-def _log_line(exchange: Any, seconds: float) -> str:
-    """A line of the access log as pywsgi writes it."""
-    request = exchange.request
-    peer = exchange.connection.channel.get_extra_info("peername")
-    client = peer[0] if isinstance(peer, tuple) and peer else "-"
-    target = request.target.decode("latin-1").replace('"', "%22")
-    start = f"{request.method.decode('ascii')} {target} HTTP/{request.http_version.decode('ascii')}"
-    moment = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
-    status = exchange.head.status if exchange.head is not None else "-"
-    return f'{client} - - [{moment}] "{start}" {status} {exchange.sent_bytes or "-"} {seconds:.6f}'
 
 
 class _NoLog:
@@ -370,13 +387,12 @@ def _tls_context(arguments: dict[str, Any]) -> ssl.SSLContext | None:
     return checked
 
 
-def _check_handler(server: WSGIServer, handler_class: Any) -> None:
-    """Refuse a handler that does something of its own, and say how else that is done."""
-    wanted = handler_class if handler_class is not None else type(server).handler_class
-    if wanted in _NOTHING_WRONG:
-        return
-    raise TypeError(
-        f"handler_class {getattr(wanted, '__name__', wanted)!r} cannot be honoured: gruvihttp reads and writes HTTP "
-        "itself. For the access log pass log=; for environ pass environ= or override WSGIServer.get_environ(); for all "
-        "else wrap the application"
-    )
+def _check_methods(server_class: type[WSGIServer]) -> None:
+    """Refuse a subclass with methods that gevent's server calls and this one does not: they would be missed."""
+    found = sorted(name for name in _NEVER_CALLED if hasattr(server_class, name))
+    if found:
+        names = ", ".join(found)
+        raise TypeError(
+            f"{server_class.__name__} has {names}, which cannot be honoured: gruvihttp accepts and reads by itself. "
+            "Pass spawn= to say what runs requests, ssl_context= for TLS, or wrap the application"
+        )

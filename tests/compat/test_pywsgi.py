@@ -336,13 +336,133 @@ def test_tls(WSGIServer: Any, how: str, tmp_path: Path) -> None:
         assert get(server.address, context=trusting) == b"https"
 
 
-class Mine(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
-    pass
+@both
+def test_handler_may_say_what_is_logged(WSGIServer: Any) -> None:
+    class Mine(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
+        def format_request(self) -> str:
+            taken = self.time_finish - self.time_start
+            told = f"{self.status.decode()} {self.code} {self.response_length >= 9} {0 <= taken < GUARD}"
+            return f"{self.client_address[0]} {self.requestline} {told}"
+
+        def helper(self) -> None: ...
+
+    stream = io.StringIO()
+    with WSGIServer(LOCAL, hello, log=stream, handler_class=Mine) as server:
+        server.start()
+        get(server.address, "/seen?a=b")
+        server.stop()
+    assert stream.getvalue() == "127.0.0.1 GET /seen?a=b HTTP/1.1 200 OK 200 True True\n"
 
 
-def test_handler_of_ones_own_is_refused_with_what_to_do_instead() -> None:
-    with pytest.raises(TypeError, match="'Mine' cannot be honoured.*pass log=.*wrap the application"):
-        gruvihttp.compat.pywsgi.WSGIServer(LOCAL, hello, handler_class=Mine)
+@both
+def test_handler_may_log_nothing(WSGIServer: Any) -> None:
+    class Mine(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
+        def log_request(self) -> None:
+            if self.path != "/health":
+                super().log_request()
+
+    class Quiet(WSGIServer):  # type: ignore[misc]
+        handler_class = Mine
+
+    stream = io.StringIO()
+    with Quiet(LOCAL, hello, log=stream) as server:
+        server.start()
+        get(server.address, "/health")
+        get(server.address, "/page")
+        server.stop()
+    assert stream.getvalue().count("\n") == 1
+    assert '"GET /page HTTP/1.1" 200 ' in stream.getvalue()
+
+
+@both
+def test_handler_may_change_environ(WSGIServer: Any) -> None:
+    class Mine(gevent.pywsgi.WSGIHandler):  # type: ignore[misc]
+        def get_environ(self) -> dict[str, Any]:
+            environ: dict[str, Any] = super().get_environ()
+            environ["SCRIPT_NAME"] = "/mounted"
+            environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/mounted")
+            environ["own.length"] = self.headers.getheader("content-length", "none")
+            del environ["HTTP_HOST"]
+            return environ
+
+    seen: list[dict[str, Any]] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        seen.append(dict(environ))
+        return hello(environ, start_response)
+
+    with WSGIServer(LOCAL, application, log=None, handler_class=Mine) as server:
+        server.start()
+        assert get(server.address, "/mounted/page") == b"GET /page"
+    assert (seen[0]["SCRIPT_NAME"], seen[0]["own.length"], "HTTP_HOST" in seen[0]) == ("/mounted", "none", False)
+
+
+@pytest.mark.parametrize("name", ["handle_one_response", "read_requestline", "run_application", "__init__"])
+def test_handler_that_cannot_be_honoured_is_refused_with_what_to_do_instead(name: str) -> None:
+    mine = type("Mine", (gevent.pywsgi.WSGIHandler,), {name: lambda *_: None, "format_request": lambda _: "own"})
+    with pytest.raises(TypeError, match=f"'Mine' cannot be honoured, for it has {name}: .*wrap the application"):
+        gruvihttp.compat.pywsgi.WSGIServer(LOCAL, hello, handler_class=mine)
+
+
+def test_handler_that_is_none_is_refused() -> None:
+    with pytest.raises(TypeError, match="cannot be honoured"):
+        gruvihttp.compat.pywsgi.WSGIServer(LOCAL, hello, handler_class=dict)
+
+
+def test_handler_of_gevent_websocket_is_not_needed() -> None:
+    there: list[Any] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        there.append(environ.get("wsgi.websocket"))
+        return hello(environ, start_response)
+
+    theirs = type("WebSocketHandler", (gevent.pywsgi.WSGIHandler,), {"run_application": lambda _: None})
+    theirs.__module__ = "geventwebsocket.handler"
+    server_class = gruvihttp.compat.pywsgi.WSGIServer
+    with server_class(LOCAL, application, log=None, handler_class=theirs) as server:
+        server.start()
+        with gevent_socket.create_connection(server.address) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert there[0].path == "/"
+
+
+@pytest.mark.parametrize("name", ["handle", "wrap_socket_and_handle", "do_handle"])
+def test_method_that_would_never_be_called_is_refused(name: str) -> None:
+    mine = type("Mine", (gruvihttp.compat.pywsgi.WSGIServer,), {name: lambda *_: None})
+    with pytest.raises(TypeError, match=f"Mine has {name}, which cannot be honoured"):
+        mine(LOCAL, hello)
+
+
+@both
+def test_socket_of_get_listener_is_served(WSGIServer: Any) -> None:
+    listener = WSGIServer.get_listener(LOCAL, family=gevent_socket.AF_INET)
+    with WSGIServer(listener, hello, log=None) as server:
+        server.start()
+        assert get(listener.getsockname()) == b"GET /"
+
+
+@both
+def test_update_environ_knows_the_address(WSGIServer: Any) -> None:
+    class Mine(WSGIServer):  # type: ignore[misc]
+        def update_environ(self) -> None:
+            super().update_environ()
+            self.environ["own.port"] = self.address[1]
+
+    ports: list[Any] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        ports.append(environ["own.port"])
+        return hello(environ, start_response)
+
+    with Mine(LOCAL, application, log=None) as server:
+        server.start()
+        get(server.address)
+        assert ports == [server.server_port]
+
+
+def test_gevents_other_names_are_there() -> None:
+    assert set(gevent.pywsgi.__all__) <= set(gruvihttp.compat.pywsgi.__all__)
 
 
 def test_unknown_tls_argument_is_named() -> None:
