@@ -97,7 +97,7 @@ class Http2ClientExchange:
                 return False
             self._connection.engine.offer(self._stream, piece)
             self._connection.flush_soon()
-        if len(data) > _PIECE_BYTES:
+        if len(data) > _PIECE_BYTES and left != len(data):  # the end follows what is the last, and waits for it
             self._await_queue(LOW_WATER_BYTES - 1)
         return self._is_wanted()
 

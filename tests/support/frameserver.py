@@ -25,7 +25,7 @@ class Heard:
         self.stream: int = frame.stream_id
         self.ends = "END_STREAM" in frame.flags
         self.ack = "ACK" in frame.flags
-        self.content: bytes = getattr(frame, "data", b"")
+        self.content: bytes = frame.data if self.kind == "Data" else b""
         self.code: int | None = getattr(frame, "error_code", None)
         self.increment: int | None = getattr(frame, "window_increment", None)
         self.opaque: bytes = getattr(frame, "opaque_data", b"")
