@@ -118,7 +118,8 @@ class ServerConnection(Http1Output):
 
     def start(self) -> None:
         """Begin to serve. Does not block."""
-        self._park()
+        self._enter(IDLE, self._config.timeouts.first_byte)
+        self._listen()
 
     def shutdown(self) -> None:
         """Close as soon as no request is being served: at once if idle, else with the answer, which says so.
@@ -152,11 +153,14 @@ class ServerConnection(Http1Output):
         self._close()
         return True
 
-    def _park(self) -> None:
-        self._enter(IDLE, self._idle)
+    def _listen(self) -> None:
         if not self._parked:
             self._parked = True
             self.channel.park(self._readable)
+
+    def _park(self) -> None:
+        self._enter(IDLE, self._idle)
+        self._listen()
 
     def _readable(self) -> None:
         """In the hub: read and parse, until a head is complete or there is nothing more to read.
@@ -245,7 +249,8 @@ class ServerConnection(Http1Output):
         in_a_row = self._config.limits.pipelined_requests
         if self._config.cancel_on_disconnect:
             self._worker = getcurrent()
-            self._listen()
+            if not self._reader.buffer.ended:
+                self._listen()
         try:
             while True:
                 self._left -= 1
@@ -270,11 +275,6 @@ class ServerConnection(Http1Output):
             raise
         finally:
             self._worker = None
-
-    def _listen(self) -> None:
-        if not self._parked and not self._reader.buffer.ended:
-            self._parked = True
-            self.channel.park(self._readable)
 
     def _abandon(self) -> None:
         if self.current is not None:  # else the exchange was over

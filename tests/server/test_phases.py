@@ -27,7 +27,7 @@ def ok(environ: Any, start_response: Any) -> list[bytes]:
 
 def unlimited(**limited: float | None) -> Timeouts:
     """Timeouts of which only those given pass."""
-    phases = ("connect", "handshake", "head", "content", "write", "idle", "drain", "linger")
+    phases = ("connect", "handshake", "first_byte", "head", "content", "write", "idle", "drain", "linger")
     return Timeouts(**dict.fromkeys(phases) | limited)
 
 
@@ -36,7 +36,7 @@ def unlimited(**limited: float | None) -> Timeouts:
 
 def test_connection_that_never_says_anything_ends_in_silence(serve: Any) -> None:
     begin = monotonic()
-    talk = serve(ok, timeouts=unlimited(idle=SHORT)).connect()
+    talk = serve(ok, timeouts=unlimited(first_byte=SHORT)).connect()
     assert talk.ends()
     assert monotonic() - begin >= SHORT * 0.9
 
@@ -74,6 +74,16 @@ def test_answer_that_takes_long_is_not_idle(serve: Any) -> None:
 
     talk = serve(application, timeouts=unlimited(idle=SHORT, head=SHORT, content=SHORT, write=SHORT)).connect()
     assert talk.get().content == b"xxxx"
+
+
+def test_time_for_the_first_byte_is_not_that_for_the_next_request(serve: Any) -> None:
+    talk = serve(ok, timeouts=unlimited(first_byte=SHORT)).connect()
+    assert talk.get().status == 200
+    gevent.sleep(SHORT * 2)
+    assert talk.is_open()
+    waiting = serve(ok, timeouts=unlimited(idle=SHORT)).connect()
+    gevent.sleep(SHORT * 2)
+    assert waiting.is_open()
 
 
 # head
