@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.workloads import WORKLOADS
 
-__all__ = ["browser", "echo", "hello", "large", "pipelined"]
+__all__ = ["browser", "count", "echo", "hello", "large", "pipelined"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -30,6 +30,15 @@ def echo(environ: Environ, start_response: StartResponse) -> list[bytes]:
     content: bytes = environ["wsgi.input"].read(int(length))
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", length)])
     return [content]
+
+
+def count(environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """Read the request's content in pieces, and answer with the number of bytes."""
+    read, size = environ["wsgi.input"].read, 0
+    while piece := read(65536):
+        size += len(piece)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"%d" % size]
 
 
 hello = browser = pipelined = _constant(WORKLOADS["hello"].content)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benchmarks import measuring, nginx, peers, processes
+from benchmarks import http2, measuring, nginx, peers, processes
 from benchmarks.clients import CLIENTS, PATTERNS
 from benchmarks.engine import ENGINES, TASKS
 from benchmarks.processes import Failed, Place
@@ -20,11 +20,14 @@ from benchmarks.workloads import WORKLOADS
 
 __all__ = ["GROUPS", "MEANINGS", "SUBJECTS", "Plan", "run"]
 
-GROUPS = ("servers", "clients", "engine", "transfers")
-MEANINGS = {item.name: item.meaning for table in (WORKLOADS, PATTERNS, TASKS, TRANSFERS) for item in table.values()}
-SUBJECTS = tuple(dict.fromkeys([*SERVERS, *CLIENTS, *ENGINES, *MOVERS]))
+GROUPS = ("servers", "clients", "engine", "transfers", "http2")
+_TABLES = (WORKLOADS, PATTERNS, TASKS, TRANSFERS, http2.TASKS)
+MEANINGS = {item.name: item.meaning for table in _TABLES for item in table.values()}
+SUBJECTS = tuple(dict.fromkeys([*SERVERS, *CLIENTS, *ENGINES, *MOVERS, *http2.SUBJECTS]))
 
 _ALWAYS = (*FLOORS, OURS)
+
+_UPLOADED_MIB = 100  # over HTTP/2
 
 Sampler = Callable[[str, str], Sample]  # (subject, workload) -> sample
 
@@ -52,7 +55,7 @@ class Plan:
 
 def run(plan: Plan, results: Results) -> None:
     """Add records to `results` as they are taken, so that what there is survives an interruption."""
-    act = {"servers": _servers, "clients": _clients, "engine": _engine, "transfers": _transfers}
+    act = {"servers": _servers, "clients": _clients, "engine": _engine, "transfers": _transfers, "http2": _http2}
     for group in plan.groups:
         act[group](plan, results)
 
@@ -112,6 +115,20 @@ def _transfers(plan: Plan, results: Results) -> None:
 
         for transfer in filter(plan.has_workload, TRANSFERS):
             _measure(plan, results, "transfers", transfer, present, sample)
+
+
+def _http2(plan: Plan, results: Results) -> None:
+    with _sparse_file(_UPLOADED_MIB) as path:
+
+        def sample(name: str, task: str) -> Sample:
+            return http2.sample(name, task, plan.seconds, path, plan.place)
+
+        for task in filter(plan.has_workload, http2.TASKS):
+            if tool := http2.missing_tool(task):
+                results.absent.append(f"http2 / {task} is not measured: {tool} is not installed")
+                continue
+            present = _present(plan, results, "server" if http2.TASKS[task].tool else "engine", http2.needs(task))
+            _measure(plan, results, "http2", task, present, sample)
 
 
 @contextmanager

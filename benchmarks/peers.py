@@ -16,8 +16,8 @@ from benchmarks import processes
 __all__ = ["missing", "versions"]
 
 _DISTRIBUTIONS = (
-    "gruvihttp", "gevent", "greenlet", "bjoern", "granian", "waitress", "gunicorn",
-    "geventhttpclient", "pycurl", "h11", "httptools", "urllib3", "httpx", "requests",
+    "gruvihttp", "gevent", "greenlet", "bjoern", "granian", "waitress", "gunicorn", "hypercorn",
+    "geventhttpclient", "pycurl", "h2", "h11", "httptools", "urllib3", "httpx", "requests",
 )  # fmt: skip
 
 

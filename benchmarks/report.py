@@ -12,7 +12,7 @@ __all__ = ["FLOORS", "OURS", "median_ratio", "render"]
 FLOORS = ("floor", "floor-sockets")  # the first that was measured is the one to compare with
 OURS = "gruvihttp"
 
-_UNITS = {"transfers": "MiB"}
+_UNITS = {"transfers": "MiB", "upload": "MiB"}  # of a group, or of a workload
 
 Rounds = dict[int, Sample]
 
@@ -22,7 +22,7 @@ def render(results: Results, meanings: dict[str, str], *, with_matrix: bool = Fa
     parts = [_conditions(results)]
     for group, workload in results.workloads():
         subjects = results.rounds(group, workload)
-        parts.append(f"{group} / {workload}: {meanings.get(workload, '')}\n" + _table(subjects, group))
+        parts.append(f"{group} / {workload}: {meanings.get(workload, '')}\n" + _table(subjects, group, workload))
         if with_matrix and len(subjects) > 1:
             parts.append(_matrix(subjects))
     parts.extend("\n".join(lines) for lines in (results.absent, results.failures) if lines)
@@ -42,10 +42,10 @@ def _conditions(results: Results) -> str:
     return "\n".join(f"{name}: {value}" for name, value in results.conditions.items())
 
 
-def _table(subjects: dict[str, Rounds], group: str) -> str:
+def _table(subjects: dict[str, Rounds], group: str, workload: str) -> str:
     floors = [name for name in FLOORS if name in subjects]
     references = floors[:1] + [OURS] * (OURS in subjects)
-    unit = _UNITS.get(group, "request")
+    unit = _UNITS.get(group) or _UNITS.get(workload, "request")
     has_memory = any(sample.peak_bytes for rounds in subjects.values() for sample in rounds.values())
     header = ["", f"CPU µs/{unit}", "min", "max", "MiB/s" if unit == "MiB" else "requests/s", "min", "max"]
     header += ["memory"] * has_memory + ["core busy"] * (group != "engine") + [f"÷ {name}" for name in references]

@@ -39,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Record:
-    """Where a sample belongs: `group` is servers, clients, engine or transfers."""
+    """Where a sample belongs: `group` is servers, clients, engine, transfers or http2."""
 
     group: str
     workload: str

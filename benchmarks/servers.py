@@ -15,7 +15,7 @@ from importlib import import_module
 from benchmarks import application, floor
 from benchmarks.workloads import WORKLOADS
 
-__all__ = ["SERVERS", "Server"]
+__all__ = ["SERVERS", "Server", "become"]
 
 _HOST = "127.0.0.1"
 
@@ -48,7 +48,7 @@ def _pywsgi(workload: str, port: int) -> None:
 
 
 def _gunicorn(workload: str, port: int) -> None:
-    _become(
+    become(
         "gunicorn", "--worker-class", "gevent", "--workers", "1", "--bind", f"{_HOST}:{port}",
         "--log-level", "error", f"benchmarks.application:{workload}",
     )  # fmt: skip
@@ -64,7 +64,7 @@ def _bjoern(workload: str, port: int) -> None:
 
 
 def _granian(workload: str, port: int) -> None:
-    _become(
+    become(
         "granian", "--interface", "wsgi", "--http", "1", "--workers", "1", "--runtime-threads", "1",
         "--blocking-threads", "1", "--host", _HOST, "--port", str(port), "--log-level", "error",
         f"benchmarks.application:{workload}",
@@ -76,7 +76,7 @@ def _application(workload: str) -> application.Application:
     return found
 
 
-def _become(module: str, *arguments: str) -> None:
+def become(module: str, *arguments: str) -> None:
     """Replace this process with another program's, so that the measured process keeps its id."""
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 

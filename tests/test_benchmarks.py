@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `benchmarks` is not part of the installed package
 
-from benchmarks import accounting, load, plot, processes, report  # noqa: E402
+from benchmarks import accounting, http2, load, plot, processes, report  # noqa: E402
 from benchmarks.results import Record, Results, Sample  # noqa: E402
 from benchmarks.transfers import TRANSFERS  # noqa: E402
 from benchmarks.workloads import WORKLOADS  # noqa: E402
@@ -80,6 +80,14 @@ def test_transfers_are_measured(tmp_path: Path) -> None:
     expected = {(transfer, name) for transfer in TRANSFERS for name in ("floor-sockets", "gruvihttp", "http.client")}
     assert measured(figures) == expected
     assert "CPU µs/MiB" in table
+
+
+def test_http2_is_measured(tmp_path: Path) -> None:
+    table, figures = run(tmp_path, "--only", "http2", "--peers", "h2", "--workloads", "streams-9,multiplexed,upload")
+    assert figures["failures"] == []
+    servers = {(task, "gruvihttp") for task in ("multiplexed", "upload") if not http2.missing_tool(task)}
+    assert measured(figures) == {("streams-9", "gruvihttp"), ("streams-9", "h2"), *servers}
+    assert "CPU µs/request" in table
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
