@@ -227,13 +227,12 @@ class Http2ClientConnection:
 
     def flush_at_end(self) -> None:
         """Say good-bye, and send what may leave. Quiet if that is not possible any more; never waits for long."""
-        if self._loss is not None or self._closing:
-            return
         self._refuse(HttpError("it was closed"))
-        self.engine.goaway()
+        if self._loss is None:
+            self.engine.goaway()
         deadline = moment_after(self._timeouts.linger)
         self._flush()
-        while self._loss is None and not self._outbox.empty and self._news.wait(deadline):
+        while not (self._is_over or self._outbox.empty) and self._news.wait(deadline):
             pass
 
     def lost(self) -> None:
@@ -393,7 +392,7 @@ class Http2ClientConnection:
 
     def _flush(self) -> None:
         self._flush_wanted = False
-        if self._closing or self._loss is not None and self._channel.closed:
+        if self._is_over:
             return
         try:
             if self._outbox.send():
@@ -492,6 +491,11 @@ class Http2ClientConnection:
             failure.retryable = not arrivals.stream.id  # nothing of it was sent
             arrivals.fail(failure)
         self._news.wake()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing is sent any more."""
+        return self._closing or self._channel.closed
 
     def _finish(self) -> None:
         """All is said: let the server read it before the connection is closed."""
