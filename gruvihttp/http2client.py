@@ -29,7 +29,8 @@ class Http2Client(HttpClient):
     * There is no `upgrade`, and no chunked coding: a body without a length is just sent. Trailers may always follow.
 
     `window` is how much of a response, in bytes, the server may send before it is read; so much memory may each
-    unread response take. With `wait_for_settings` nothing is asked before the server has acknowledged our SETTINGS.
+    unread response take. With `wait_for_settings` nothing is asked before the server has acknowledged our SETTINGS:
+    some servers allow only a few requests at a time, and break off when more have come before they could say so.
 
     ::
 

@@ -398,7 +398,7 @@ class Http2ClientConnection:
             if self._outbox.send():
                 self._wait = None  # progress
         except TransportError as exc:
-            self._lose(exc)
+            self._lose_output(exc)
             return
         except BaseException as exc:
             self._lose(HttpError(f"a fault of ours: {exc!r}"))
@@ -415,6 +415,16 @@ class Http2ClientConnection:
             if self._refusal is not None and not self._open:
                 self._finish()
         self._watch()
+
+    def _lose_output(self, exc: TransportError) -> None:
+        """Nothing can be sent any more. What has come before says why, or is an answer."""
+        with suppress(TransportError):
+            while data := self._channel.try_receive():
+                self._take(data)
+        if self._goaway is not None and self._goaway.error_code != ErrorCode.NO_ERROR:
+            self._lose(_goaway_error(self._goaway))
+        else:
+            self._lose(exc)
 
     # time
 
