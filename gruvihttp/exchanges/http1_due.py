@@ -51,6 +51,7 @@ from gruvihttp.net.sockets import BytesLike
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import END_OF_MESSAGE, Data, EndOfMessage, InformationalResponse, Response
 from gruvihttp.sansio.framing import UNTIL_CLOSE, persists
+from gruvihttp.sansio.headers import list_members
 from gruvihttp.sansio.sentinels import NEED_DATA
 from gruvihttp.sansio.wire import ResponseReader
 
@@ -467,9 +468,8 @@ class DueResponses:
 
     def _switch_protocol(self, exchange: Http1ClientExchange, response: InformationalResponse) -> None:
         """RFC 9110 §7.8: the server has changed to a protocol that we offered. It had better be one of them."""
-        offered = {name.strip().lower() for name in exchange.upgrade.split(b",")}
-        chosen = b",".join(value for name, value in response.headers if name == b"upgrade")
-        if exchange.upload is not SENT or not {name.strip().lower() for name in chosen.split(b",")} <= offered:
+        chosen = set(list_members(b",".join(value for name, value in response.headers if name == b"upgrade")))
+        if exchange.upload is not SENT or not chosen or not chosen <= set(list_members(exchange.upgrade)):
             self._fail(RemoteProtocolError("the server switches to a protocol that nobody asked for"))
             return
         exchange.response = response

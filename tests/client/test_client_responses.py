@@ -165,9 +165,22 @@ def test_endless_informational_responses_are_refused(ask: Any) -> None:
         ask(b"HTTP/1.1 102 Processing\r\n\r\n" * 100 + content(b""))
 
 
-def test_switch_of_protocols_that_nobody_asked_for_is_refused(ask: Any) -> None:
-    with pytest.raises(RemoteProtocolError):
-        ask(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n")
+SWITCHES = {"to something": b"Upgrade: foo\r\n", "to nothing": b"", "to an empty list": b"Upgrade: ,\r\n"}
+
+
+@pytest.mark.parametrize("upgrade", SWITCHES.values(), ids=SWITCHES)
+def test_switch_of_protocols_that_nobody_asked_for_is_refused(connect: Any, say: Any, upgrade: bytes) -> None:
+    def script(peer: RawPeer) -> None:
+        peer.read_until()
+        say(peer, b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n%b\r\n" % upgrade)
+        peer.read_to_end()
+
+    client = connect(script)
+    for _ in range(2):
+        client.request("GET", "/")
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError):
+            client.getresponse()
 
 
 # the body
