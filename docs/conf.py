@@ -13,7 +13,7 @@ author = "The gruvihttp maintainers"
 copyright = "2026, " + author  # noqa: A001  (Sphinx's name)
 release = version = __version__
 
-extensions = ["sphinx.ext.autodoc", "declarations"]
+extensions = ["sphinx.ext.autodoc", "commandline", "declarations"]
 exclude_patterns = ["_build", "changes.d"]
 html_theme = "furo"
 html_title = f"gruvihttp {release}"

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from gruvihttp._version import __version__
+from gruvihttp.commands.mistakes import origin_of
 
 __all__ = ["main"]
 
@@ -78,13 +79,22 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     sys.exit(_run(args))
 
 
+def _origin(exc: click.UsageError) -> str:
+    """Where a value that is wrong comes from, if it was not given on the command line."""
+    parameter = exc.param if isinstance(exc, click.BadParameter) else None
+    if exc.ctx is None or parameter is None or parameter.name is None:
+        return ""
+    origin = origin_of(exc.ctx, parameter.name)
+    return f"{origin}: " if origin else ""
+
+
 def _run(args: Sequence[str] | None) -> int:
     try:
         code: Any = _commands.main(args, prog_name="gruvihttp", standalone_mode=False)
         return code or 0
     except click.UsageError as exc:  # click would print usage as well; two lines say more
         command = exc.ctx.command_path if exc.ctx else "gruvihttp"
-        click.echo(f"gruvihttp: {exc.format_message()}\n  {command} --help lists what there is", err=True)
+        click.echo(f"gruvihttp: {_origin(exc)}{exc.format_message()}\n  {command} --help lists what there is", err=True)
         return exc.exit_code
     except click.ClickException as exc:
         exc.show()

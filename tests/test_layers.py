@@ -51,6 +51,7 @@ SAME_LEVEL = {
     ("cli", "__init__"),
     ("commands/", "__init__"),
     ("compat/", "__init__"),
+    ("compat/", "commands/"),  # Paste's door is the command line in another notation
     ("testing", "__init__"),
 }
 
@@ -79,7 +80,7 @@ OPTIONAL: dict[str, set[str]] = {
     "wsmessages": {"wsproto"},
 }
 # Run-time dependencies, and who may import them; None: everybody who is not forbidden to.
-DEPENDENCIES: dict[str, set[str] | None] = {"gevent": None, "greenlet": None, "click": {"cli", "commands/"}}
+DEPENDENCIES: dict[str, set[str] | None] = {"gevent": None, "greenlet": None, "click": {"cli", "commands/", "compat/"}}
 
 
 class Import(NamedTuple):

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from gruvihttp.commands.mistakes import ApplicationMistake, UsageMistake
+from gruvihttp.commands.settings import Loaded
 from gruvihttp.commands.tracebacks import place_of, render
 
-__all__ = ["Loaded", "load_application"]
+__all__ = ["load_application"]
 
 # What a module without a name behind it is searched for: applications first, then what makes one.
 APPLICATIONS = ("app", "application")
@@ -29,13 +30,6 @@ FACTORY = "create_app"
 
 _SPEC = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::([^\W\d]\w*(?:\.[^\W\d]\w*)*)(\(\))?)?")
 _WSGI = "a WSGI application is called with (environ, start_response)"
-
-
-class Loaded(NamedTuple):
-    """An application, and the full name that it was found under."""
-
-    name: str
-    application: Callable[..., Any]
 
 
 def load_application(spec: str, *, full_traceback: bool = False) -> Loaded:

@@ -8,8 +8,19 @@ from __future__ import annotations
 from typing import IO, Any
 
 import click
+from click.core import ParameterSource
 
-__all__ = ["ApplicationMistake", "BindMistake", "Mistake", "NetworkMistake", "UsageMistake"]
+__all__ = [
+    "CONFIG_FILE",
+    "ApplicationMistake",
+    "BindMistake",
+    "Mistake",
+    "NetworkMistake",
+    "UsageMistake",
+    "origin_of",
+]
+
+CONFIG_FILE = "gruvihttp.config"  # where click's context remembers its name
 
 
 class Mistake(click.ClickException):
@@ -49,3 +60,13 @@ class NetworkMistake(Mistake):
     """A URL cannot be fetched."""
 
     exit_code = 5
+
+
+def origin_of(ctx: click.Context, name: str) -> str:
+    """Where the value of an option comes from, if not from the command line; else empty."""
+    source = ctx.get_parameter_source(name)
+    if source is ParameterSource.DEFAULT_MAP:
+        return str(ctx.meta.get(CONFIG_FILE, "the configuration"))
+    if source is ParameterSource.ENVIRONMENT:
+        return "the environment"
+    return ""

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gruvihttp.commands.addresses import parse_bind
+from gruvihttp.commands.configuring import config_option
 from gruvihttp.commands.crew import crew_options, take_crew
 from gruvihttp.commands.declared import (
     SectionedCommand,
@@ -26,22 +27,10 @@ from gruvihttp.commands.settings import Settings
 from gruvihttp.commands.tlsoptions import take_tls, tls_options
 from gruvihttp.limits import H2Limits
 
-__all__ = ["command"]
+__all__ = ["command", "settings_of"]
 
 
-def _serve(
-    app: str | None,
-    bind: tuple[Any, ...],
-    systemd: bool,
-    patch: bool,
-    check: bool,
-    http2: bool,
-    debug: bool,
-    full_traceback: bool,
-    drain_delay: float,
-    warn_blocking: float | None,
-    **others: Any,
-) -> int:
+def _serve(patch: bool, check: bool, **others: Any) -> int:
     """Serve a WSGI application until Ctrl-C.
 
     APP is module:name, 'module:factory()', or a module alone, in which app, application and create_app() are looked
@@ -50,28 +39,34 @@ def _serve(
     """
     if patch:
         import_module("gevent.monkey").patch_all()
-    settings = Settings(
-        application=app,
-        binds=(parse_bind("systemd"),) if systemd else bind,
-        tls=take_tls(others),
-        limits=take_limits(others),
-        h2_limits=_h2_limits(others, wanted=http2),
-        timeouts=take_timeouts(others),
-        debug=debug,
-        full_traceback=full_traceback,
-        operating=take_operating(others),
-        crew=take_crew(others),
-        drain_delay=drain_delay,
-        warn_blocking=warn_blocking,
-    )
+    settings = settings_of(others)
     serving = import_module("gruvihttp.commands.serving")
     code: int = serving.check(settings) if check else serving.serve(settings)
     return code
 
 
-def _h2_limits(others: dict[str, Any], *, wanted: bool) -> H2Limits | None:
+def settings_of(values: dict[str, Any]) -> Settings:
+    """What the values of all options say. Raises UsageMistake for those that do not go together."""
+    return Settings(
+        application=values["app"],
+        binds=(parse_bind("systemd"),) if values["systemd"] else values["bind"],
+        tls=take_tls(values),
+        h2_limits=_h2_limits(values),
+        limits=take_limits(values),
+        timeouts=take_timeouts(values),
+        debug=values["debug"],
+        full_traceback=values["full_traceback"],
+        operating=take_operating(values),
+        crew=take_crew(values),
+        drain_delay=values["drain_delay"],
+        warn_blocking=values["warn_blocking"],
+    )
+
+
+def _h2_limits(values: dict[str, Any]) -> H2Limits | None:
+    wanted = values.pop("http2")
     try:
-        limits = take_h2_limits(others)
+        limits = take_h2_limits(values)
     except ValueError as exc:
         raise UsageMistake(f"HTTP/2: {exc}", "gruvihttp serve --help-all says what it takes") from exc
     return limits if wanted else None
@@ -82,7 +77,8 @@ command = SectionedCommand(
     callback=_serve,
     help=_serve.__doc__,
     short_help="Serve a WSGI application.",
-    epilog="Every option can be an environment variable: --bind is GRUVIHTTP_SERVE_BIND.",
+    epilog="Every option can be an environment variable, --bind is GRUVIHTTP_SERVE_BIND, or a line of the file that "
+    "--config names: bind = ':8000'.",
     params=[
         click.Argument(["app"], required=False, envvar="GRUVIHTTP_SERVE_APP"),
         click.Option(
@@ -95,6 +91,7 @@ command = SectionedCommand(
             "may be repeated  [default: 127.0.0.1:8000]",
         ),
         click.Option(["--systemd"], is_flag=True, help="listen on what systemd has passed, as --bind systemd does"),
+        config_option(),
         click.Option(["--check"], is_flag=True, help="load everything, serve nothing, exit with 0 if all is well"),
         click.Option(["--debug"], is_flag=True, help="show tracebacks of the application to clients"),
         click.Option(["--traceback", "full_traceback"], is_flag=True, help="show whole tracebacks of failed imports"),

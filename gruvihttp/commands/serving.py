@@ -14,12 +14,12 @@ from gruvihttp.commands.assembling import assemble, open_log, senders_of_headers
 from gruvihttp.commands.blocking import BlockingWatch
 from gruvihttp.commands.certificate import load_certificates
 from gruvihttp.commands.listening import listen
-from gruvihttp.commands.loading import Loaded, load_application
+from gruvihttp.commands.loading import load_application
 from gruvihttp.commands.membership import Membership
 from gruvihttp.commands.passed import resolve_passed
 from gruvihttp.commands.reloading import failure_told, tell_files
 from gruvihttp.commands.renewing import Renewal
-from gruvihttp.commands.settings import Settings
+from gruvihttp.commands.settings import Loaded, Settings
 from gruvihttp.commands.stopping import StopSignals
 from gruvihttp.commands.working import supervise
 from gruvihttp.echo import application as echo
@@ -52,7 +52,9 @@ def serve(settings: Settings) -> int:
     certificates = _certificates(settings)
     member = Membership.of_environment()
     if member is None and settings.crew is not None:
-        return supervise(settings, settings.crew, settings.application or ECHO, tls=certificates is not None)
+        given = settings.application or ECHO
+        name = given.name if isinstance(given, Loaded) else given
+        return supervise(settings, settings.crew, name, tls=certificates is not None)
     if member is not None:
         return _work(member, settings, certificates)
     loaded = _load(settings)
@@ -118,6 +120,8 @@ def _certificates(settings: Settings) -> Certificates | None:
 def _load(settings: Settings) -> Loaded:
     if settings.application is None:
         return Loaded(ECHO, echo)
+    if isinstance(settings.application, Loaded):
+        return settings.application
     return load_application(settings.application, full_traceback=settings.full_traceback)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from gruvihttp.commands.addresses import Bind
 from gruvihttp.commands.crew import Crew
@@ -10,7 +11,14 @@ from gruvihttp.commands.operating import Operating
 from gruvihttp.commands.tlsoptions import Tls
 from gruvihttp.limits import H2Limits, Limits, Timeouts
 
-__all__ = ["Settings"]
+__all__ = ["Loaded", "Settings"]
+
+
+class Loaded(NamedTuple):
+    """An application, and the full name that it was found under."""
+
+    name: str
+    application: Callable[..., Any]
 
 
 class Settings(NamedTuple):
@@ -19,7 +27,7 @@ class Settings(NamedTuple):
     Without `h2_limits`, HTTP/2 is not spoken.
     """
 
-    application: str | None
+    application: str | Loaded | None
     binds: tuple[Bind, ...]
     tls: Tls
     limits: Limits
