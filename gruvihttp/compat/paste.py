@@ -1,8 +1,8 @@
 """Paste Deploy: ``use = egg:gruvihttp`` in the server section of an ini file, as ``pserve`` and others read it.
 
 The options are those of ``gruvihttp serve``, by their names; ``host``, ``port`` and ``listen`` are understood as other
-servers have them. The application is loaded already when this is called, so nothing is patched any more: start
-``python -m gevent.monkey`` with the script if the application needs that.
+servers have them. The application is loaded already when this is called, which is too late to patch the standard
+library; who has not done so is told.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from gevent.monkey import is_module_patched
 
 from gruvihttp.commands.configuring import defaults_for
+from gruvihttp.commands.mistakes import Mistake
 from gruvihttp.commands.serve import command, settings_of
 from gruvihttp.commands.serving import serve
 from gruvihttp.commands.settings import Loaded
@@ -29,7 +31,11 @@ def server_runner(app: Application, global_conf: Config | None = None, **options
         defaults = defaults_for(command, _values(options), "the server section")
         with command.make_context("gruvihttp", [], default_map=defaults) as ctx:
             settings = settings_of(ctx.params)
+            _mention_patches()
             code = serve(settings._replace(application=Loaded("the application", app)))
+    except Mistake as exc:
+        exc.show()
+        code = exc.exit_code
     except click.ClickException as exc:
         click.echo(f"gruvihttp: {exc.format_message()}", err=True)
         code = exc.exit_code
@@ -44,6 +50,12 @@ def server_factory(global_conf: Config | None = None, **options: str) -> Callabl
         server_runner(app, global_conf, **options)
 
     return serve_application
+
+
+def _mention_patches() -> None:
+    if not is_module_patched("socket"):
+        advice = "begin the application's first module with: from gevent import monkey; monkey.patch_all()"
+        click.echo(f"gruvihttp: gevent has not patched the standard library: {advice}", err=True)
 
 
 def _values(options: Config) -> dict[str, Any]:

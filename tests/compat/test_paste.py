@@ -37,6 +37,8 @@ def make(global_config, greeting):
     return app
 """
 MAIN = """
+from gevent import monkey
+monkey.patch_all()
 import os
 from paste.deploy import loadapp, loadserver
 
@@ -97,6 +99,13 @@ def test_application_of_an_ini_file_is_served(start: Any, options: list[str], ho
     assert process.stderr.readline() == "200\n"
     process.send_signal(signal.SIGTERM)
     assert process.wait(GUARD) == 0
+
+
+def test_standard_library_that_is_not_patched_is_mentioned(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(MAIN.replace("monkey.patch_all()", ""))
+    process = start("port = 0")
+    assert process.stderr.readline().startswith("gruvihttp: gevent has not patched the standard library: begin ")
+    banner(process)
 
 
 MISTAKES = {
