@@ -385,3 +385,73 @@ def test_upload_that_was_changed_is_noticed() -> None:
         head = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
         heard = hear(port, head + b"7\r\nchanged\r\n0\r\nX-SHA256: 00\r\n\r\n")
     assert heard.startswith(b"HTTP/1.1 422 Unprocessable Content\r\n")
+
+
+# over HTTP/2
+
+
+@pytest.fixture
+def secure(serve: Any, tmp_path: Path) -> tuple[str, dict[str, str]]:
+    """The URL of a server that speaks HTTP/2 over TLS, and the environment in which it is trusted."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    port = serve(tell_upload, ssl=context)
+    return f"https://localhost:{port}/there", {"SSL_CERT_FILE": str(tmp_path / "authority.pem")}
+
+
+def tell_upload(environ: Any, start_response: Any) -> list[bytes]:
+    content = environ["wsgi.input"].read()
+    told = [environ[name] for name in ("SERVER_PROTOCOL", "REQUEST_METHOD", "PATH_INFO", "CONTENT_LENGTH")]
+    told += [environ.get("CONTENT_TYPE", "no type"), environ.get("HTTP_CONTENT_ENCODING", "no coding")]
+    start_response("200 OK", [("X-Digest", sha256(content).hexdigest())])
+    return [" ".join(told).encode()]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "told"),
+    [
+        ("page.html", 10, "text/html no coding"),
+        ("all.tar.gz", 1_000_000, "application/x-tar gzip"),
+        ("empty", 0, "no type no coding"),
+    ],
+)
+def test_h2_post_sends_a_file(secure: Any, tmp_path: Path, name: str, size: int, told: str) -> None:
+    url, variables = secure
+    content = os.urandom(size)
+    (tmp_path / name).write_bytes(content)
+    output, errors = run("h2_post.py", url, tmp_path / name, **variables)
+    head, _, body = output.partition("\n\n")
+    assert f"x-digest: {sha256(content).hexdigest()}" in head.splitlines()
+    assert body == f"HTTP/2 POST /there {size} {told}"
+    assert errors == ""
+
+
+def test_h2_post_sends_itself(secure: Any) -> None:
+    url, variables = secure
+    output, _ = run("h2_post.py", url, **variables)
+    assert f"x-digest: {sha256((EXAMPLES / 'h2_post.py').read_bytes()).hexdigest()}\n" in output
+
+
+def test_h2_post_needs_no_tls_where_http2_is_known(serve: Any) -> None:
+    output, _ = run("h2_post.py", f"http://127.0.0.1:{serve(tell_upload)}/there")
+    assert "HTTP/2 POST /there" in output
+
+
+def test_h2_post_says_what_the_server_speaks_instead(serve: Any, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    context.set_alpn_protocols(["http/1.1"])
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    url = f"https://localhost:{serve(tell_upload, ssl=context)}/"
+    output, errors = run("h2_post.py", url, status=1, SSL_CERT_FILE=str(tmp_path / "authority.pem"))
+    assert "does not agree to HTTP/2" in errors
+    assert output == ""
+
+
+def test_h2_post_says_that_a_file_is_not_there(serve: Any, tmp_path: Path) -> None:
+    _, errors = run("h2_post.py", f"http://127.0.0.1:{serve(tell_upload)}/", tmp_path / "no file", status=1)
+    assert "no file" in errors

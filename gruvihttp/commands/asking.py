@@ -15,7 +15,7 @@ from gruvihttp.commands.declared import seconds_or_none
 from gruvihttp.commands.mistakes import UsageMistake
 from gruvihttp.commands.targets import parse_field
 
-__all__ = ["OPTIONS", "Asking", "method_of", "read_data"]
+__all__ = ["OPTIONS", "Asking", "method_of", "read_data", "version_of"]
 
 
 class Asking(NamedTuple):
@@ -51,6 +51,7 @@ OPTIONS: list[click.Parameter] = [
         help="longest wait: for a connection, for a response, for the next part of it  [default: 30]",
     ),
     click.Option(["--http1.0", "http10"], is_flag=True, help="speak HTTP/1.0"),
+    click.Option(["--http2"], is_flag=True, help="speak HTTP/2 or nothing; without TLS, do not ask for it first"),
     click.Option(["-k", "--insecure"], is_flag=True, help="do not verify certificates"),
     click.Option(["--cacert"], type=click.Path(), metavar="FILE", help="trust the authorities in this file (PEM)"),
     click.Option(["--unix-socket"], type=click.Path(), metavar="PATH", help="connect to this socket"),
@@ -64,6 +65,13 @@ def method_of(given: str | None, default: str) -> str:
     if given == "CONNECT":
         raise UsageMistake("CONNECT asks for a tunnel, and there is nobody to use it", "name another method with -X")
     return given or default
+
+
+def version_of(*, http10: bool, http2: bool) -> str:
+    """The version to ask in. Raises UsageMistake for two at once."""
+    if http10 and http2:
+        raise UsageMistake("--http1.0 and --http2 exclude each other", "leave one of them out")
+    return "1.0" if http10 else "2" if http2 else "1.1"
 
 
 def read_data(given: str) -> bytes:

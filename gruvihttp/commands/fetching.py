@@ -2,7 +2,8 @@
 
 Requests are pipelined. Where a server closes the connection after some of its responses, the rest is asked for again
 on a new one, which is safe with GET (RFC 9112 §9.3.2); a connection that brought no response at all is an error. What
-is not safe to repeat is asked one by one, and so is everything with HTTP/1.0.
+is not safe to repeat is asked one by one, and so is everything with HTTP/1.0. With HTTP/2 a few requests are under way
+at a time, since a response that is not read yet keeps its stream.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from gruvihttp.commands.asking import Asking
 from gruvihttp.commands.mistakes import Mistake, NetworkMistake, UsageMistake
 from gruvihttp.commands.targets import Origin, Target
 from gruvihttp.errors import Error, IncompleteMessage, RemoteProtocolError, Timeout, TransportError
-from gruvihttp.messages import HttpResponse
+from gruvihttp.httpresponse import HttpResponse
 from gruvihttp.net.tls import TlsOption
 
 __all__ = ["Writing", "fetch", "upload"]
@@ -31,6 +32,7 @@ __all__ = ["Writing", "fetch", "upload"]
 FAILED = 22  # as curl has it
 _PIECE_BYTES = 65536
 _LONG_BYTES = 1 << 20  # from there on somebody who looks on wants to see how far it is
+_MOST_AT_ONCE = 20  # requests of HTTP/2: fewer than any server allows
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))  # RFC 9110 §9.2.2
 
 
@@ -101,7 +103,7 @@ def fetch(targets: Iterable[Target], asking: Asking, writing: Writing) -> int:
         for origin, run in groupby(targets, key=lambda target: target.origin):
             waiting = list(run)
             while waiting:
-                together = asking.method in _REPEATABLE and asking.version == "1.1"
+                together = asking.method in _REPEATABLE and asking.version != "1.0"
                 del waiting[: _converse(origin, waiting if together else waiting[:1], asking, writing)]
     finally:
         writing.close()
@@ -149,13 +151,15 @@ def _connect(client: HttpClient, origin: Origin, url: str, asking: Asking) -> fl
 def _converse(origin: Origin, targets: Sequence[Target], asking: Asking, writing: Writing) -> int:
     """Ask for `targets` over one connection; how many were answered, which is one at least."""
     answered = 0
+    ahead = _MOST_AT_ONCE if asking.version == "2" else len(targets)
     with HttpClient(asking.timeout, version=asking.version) as client:
         began = _connect(client, origin, targets[0].url, asking)
         try:
-            asked = _ask(client, targets, asking)
+            asked = _ask(client, targets[:ahead], asking)
         except Error as exc:
             raise _explain(exc, origin, targets[0].url, asking) from exc
-        for target in targets[:asked]:
+        while answered < asked:
+            target = targets[answered]
             try:
                 response = client.getresponse()
             except Error as exc:
@@ -167,6 +171,9 @@ def _converse(origin: Origin, targets: Sequence[Target], asking: Asking, writing
             except Error as exc:
                 raise _explain(exc, origin, target.url, asking) from exc
             answered += 1
+            if asked == answered + ahead - 1:
+                with suppress(Error):  # a server that takes no more: the rest is for another connection
+                    asked += _ask(client, targets[asked : asked + 1], asking)
     return answered
 
 
@@ -224,12 +231,14 @@ def _milliseconds(began: float) -> str:
 
 def _tls(origin: Origin, asking: Asking) -> TlsOption:
     if origin.scheme == "http" or not (asking.insecure or asking.cacert):
-        return origin.scheme == "https"
+        return origin.scheme == "https"  # the client's own context offers what it speaks
     try:
         context = ssl.create_default_context(cafile=asking.cacert)
     except OSError as exc:  # ssl's errors are, too
         why = exc.strerror or "it holds no certificates"
         raise UsageMistake(f"cannot use {asking.cacert}: {why}", "name a file of certificates in PEM") from exc
+    if asking.version == "2":
+        context.set_alpn_protocols(["h2"])
     if asking.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -238,7 +247,10 @@ def _tls(origin: Origin, asking: Asking) -> TlsOption:
 
 def _head(response: HttpResponse) -> bytes:
     """A head as it would stand on the wire (RFC 9112 §2.1)."""
-    lines = [f"HTTP/{response.version} {response.status} {response.reason}"]
+    if response.version.major == 2:
+        lines = [f"HTTP/2 {response.status}"]  # as curl has it; there is no such line
+    else:
+        lines = [f"HTTP/{response.version} {response.status} {response.reason}"]
     lines += [f"{name}: {value}" for name, value in response.headers]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
@@ -265,6 +277,8 @@ def _explain(exc: Error, origin: Origin, url: str, asking: Asking) -> Mistake:
         return NetworkMistake(f"{origin} and we cannot agree on TLS: {exc}", f"does it speak plain HTTP? http://{origin}")
     if isinstance(cause, ConnectionRefusedError):
         return NetworkMistake(f"nobody listens at {origin}", "start the server, or correct the port")
+    if asking.version == "2" and not isinstance(exc, TransportError):
+        return NetworkMistake(f"{url}: {_reason(exc)}", "does it speak HTTP/2? else leave out --http2")
     return NetworkMistake(f"{url}: {_reason(exc)}", "try again")
 
 

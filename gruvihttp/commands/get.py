@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gruvihttp.commands.asking import OPTIONS, Asking, method_of, read_data
+from gruvihttp.commands.asking import OPTIONS, Asking, method_of, read_data, version_of
 from gruvihttp.commands.targets import Target, parse_target
 
 __all__ = ["command"]
@@ -24,6 +24,7 @@ def _get(
     output: str | None,
     timeout: float | None,
     http10: bool,
+    http2: bool,
     insecure: bool,
     cacert: str | None,
     unix_socket: str | None,
@@ -46,7 +47,7 @@ def _get(
         insecure=insecure,
         method=method_of(method, "GET" if data is None else "POST"),
         content=content,
-        version="1.0" if http10 else "1.1",
+        version=version_of(http10=http10, http2=http2),
         cacert=cacert,
         unix_socket=unix_socket,
         verbose=verbose,

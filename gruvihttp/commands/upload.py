@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gruvihttp.commands.asking import OPTIONS, Asking, method_of
+from gruvihttp.commands.asking import OPTIONS, Asking, method_of, version_of
 from gruvihttp.commands.targets import Target, parse_target
 
 __all__ = ["command"]
@@ -22,6 +22,7 @@ def _upload(
     output: str | None,
     timeout: float | None,
     http10: bool,
+    http2: bool,
     insecure: bool,
     cacert: str | None,
     unix_socket: str | None,
@@ -31,7 +32,7 @@ def _upload(
     """Send FILE, or stdin, to URL, and write the answer to stdout.
 
     The length of a file is announced, its type and coding are guessed from its name. What comes from stdin goes in
-    chunks.
+    chunks, or with HTTP/2 as it comes.
     """
     fetching = import_module("gruvihttp.commands.fetching")
     asking = Asking(
@@ -39,7 +40,7 @@ def _upload(
         timeout=timeout,
         insecure=insecure,
         method=method_of(method, "POST"),
-        version="1.0" if http10 else "1.1",
+        version=version_of(http10=http10, http2=http2),
         cacert=cacert,
         unix_socket=unix_socket,
         verbose=verbose,
