@@ -217,6 +217,27 @@ def test_chunk_that_does_not_end_where_it_said_is_refused() -> None:
     assert caught.value.partial == b"hello"
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CUT = {
+    "no chunk": b"",
+    "within a chunk line": b"5",
+    "within an extension": b"5;x",
+    "no chunk line": b"x\r\nhello",
+    "within a chunk": b"5\r\nhel",
+    "behind a chunk": b"6\r\nhello\n",
+    "behind a chunk and its end": b"6\r\nhello\n\r\n",
+    "no end of a chunk": b"6\r\nhello\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("read", [list, lambda response: response.readlines(), lambda response: response.read()],
+                         ids=["iter", "readlines", "read"])  # fmt: skip
+@pytest.mark.parametrize("content", CUT.values(), ids=CUT)
+def test_chunked_content_that_is_cut_never_ends(content: bytes, read: Any) -> None:
+    with pytest.raises(stock.IncompleteRead):
+        read(begun(CHUNKED + content))
+
+
 def test_endless_trailers_are_refused() -> None:
     response = begun(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 200)
 

@@ -81,6 +81,7 @@ class HTTPResponse(stock.HTTPResponse):
 
     _head: Head | None = None
     _is_complete = False
+    _is_cut = False  # chunked content has ended early, or is none
     _content_start = 0  # of chunked content in the view
     _owner: Callable[[], Any] | None = None  # a weak reference to the connection that made this
 
@@ -162,11 +163,19 @@ class HTTPResponse(stock.HTTPResponse):
 
     # -- chunks -----------------------------------------------------------------------------------------------
 
+    def readline(self, limit: int = -1) -> bytes:  # type: ignore[override]  # the stubs say nothing of None
+        """A line, or what is left of one. Raises IncompleteRead instead of an end that is none."""
+        line = super().readline(limit)
+        if self._is_cut and not line:  # the standard library peeks first, and peeking hides what is wrong
+            raise stock.IncompleteRead(b"")
+        return line
+
     def _get_chunk_left(self) -> int | None:
         """The bytes that are left of the current chunk, at least one; None when the last chunk was read."""
         left: int | None = self.chunk_left
         if left:
             return left
+        self._is_cut = True  # until we know better
         if left == 0 and self._safe_read(2) != b"\r\n":
             self._close_conn()
             raise stock.IncompleteRead(b"")
@@ -179,6 +188,7 @@ class HTTPResponse(stock.HTTPResponse):
             self._is_complete = True
             self._close_conn()
             left = None
+        self._is_cut = False
         self.chunk_left = left
         return left
 
