@@ -79,6 +79,12 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     sys.exit(_run(args))
 
 
+def _command_of(args: Sequence[str] | None) -> str:
+    """The command that was called, for errors that do not know."""
+    given = sys.argv[1:] if args is None else args
+    return f"gruvihttp {given[0]}" if given and given[0] in COMMANDS else "gruvihttp"
+
+
 def _origin(exc: click.UsageError) -> str:
     """Where a value that is wrong comes from, if it was not given on the command line."""
     parameter = exc.param if isinstance(exc, click.BadParameter) else None
@@ -93,7 +99,7 @@ def _run(args: Sequence[str] | None) -> int:
         code: Any = _commands.main(args, prog_name="gruvihttp", standalone_mode=False)
         return code or 0
     except click.UsageError as exc:  # click would print usage as well; two lines say more
-        command = exc.ctx.command_path if exc.ctx else "gruvihttp"
+        command = exc.ctx.command_path if exc.ctx else _command_of(args)
         click.echo(f"gruvihttp: {_origin(exc)}{exc.format_message()}\n  {command} --help lists what there is", err=True)
         return exc.exit_code
     except click.ClickException as exc:

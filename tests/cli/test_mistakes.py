@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ from gruvihttp.commands.addresses import parse_bind
 from gruvihttp.commands.listening import refusal
 from gruvihttp.errors import TransportError
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 USAGE, APPLICATION, BIND, NETWORK = 2, 3, 4, 5
@@ -247,6 +249,26 @@ USAGES = {
         ["serve", "--http2-frame-bytes", "1k"], "HTTP/2: frame_bytes must be 16384 to 16777215, not 1024",
         "gruvihttp serve --help-all says what it takes",
     ),
+    "no-time-at-all": (
+        ["serve", "--warn-blocking", "0"],
+        "Invalid value for '--warn-blocking': '0' is no time at all: .*", "gruvihttp serve --help lists what there is",
+    ),
+    "no-workers": (
+        ["serve", "--workers", "0"],
+        "Invalid value for '-w' / '--workers': 0 is not in the range .*", "gruvihttp serve --help lists what there is",
+    ),
+    "relief-without-workers": (
+        ["serve", "--max-requests", "5"],
+        "--max-requests replaces worker processes, and there are none", "add --workers 1, or more",
+    ),
+    "option-without-its-value": (
+        ["serve", "--drain-delay"],
+        "Option '--drain-delay' requires an argument.", "gruvihttp serve --help lists what there is",
+    ),
+    "two-applications": (
+        ["serve", "hello:app", "hello:app"],
+        r"Got unexpected extra argument \(hello:app\)", "gruvihttp serve --help lists what there is",
+    ),
     "key-without-certificate": (
         ["serve", "--tls-key", "hello.py"], "--tls-key needs a certificate", r"name its file: --tls-cert cert\.pem",
     ),
@@ -328,10 +350,34 @@ BINDS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["alone", "workers"])
 @pytest.mark.parametrize(("address", "what", "advice"), BINDS.values(), ids=BINDS)
-def test_address_that_cannot_be_listened_on(run: Run, address: str, what: str, advice: str) -> None:
-    result = run("serve", "--bind", address, files={"hello.py": APP})
+def test_address_that_cannot_be_listened_on(
+    run: Run, address: str, what: str, advice: str, workers: list[str]
+) -> None:
+    result = run("serve", "--bind", address, *workers, files={"hello.py": APP})
     expect(result, BIND, f"cannot listen on {re.escape(address)}: {what}", advice)
+
+
+# what fails in a worker is said by the first, and by nobody else
+IN_WORKERS = {
+    "application": (["nosuch"], APPLICATION, "there is no module 'nosuch' in .*, nor installed", ".*"),
+    "log": (["--access-log-file", "none/a"], USAGE, "--access-log-file: cannot write to none/a: .*", "give .*"),
+    "proxy": (["--trusted-proxy", "*"], USAGE, r"--trusted-proxy: '\*' is neither .*", "name the network .*"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "code", "what", "advice"), IN_WORKERS.values(), ids=IN_WORKERS)
+def test_mistake_with_workers_is_said_once(
+    run: Run, arguments: list[str], code: int, what: str, advice: str
+) -> None:
+    expect(run("serve", "--workers", "3", "--bind", "127.0.0.1:0", *arguments), code, what, advice)
+
+
+def test_help_that_nobody_reads_to_its_end_is_no_mistake() -> None:
+    shell = f"set -o pipefail; {sys.executable} -m gruvihttp serve --help-all | head -1"
+    result = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, timeout=40)
+    assert (result.stdout, result.stderr) == (b"Usage: gruvihttp serve [OPTIONS] [APP]\n", b"")
 
 
 @pytest.mark.parametrize(
