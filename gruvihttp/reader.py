@@ -72,11 +72,13 @@ class StreamReader(io.BufferedIOBase):
     @classmethod
     def complete(cls, content: bytes = b"") -> StreamReader:
         """Make a reader that holds `content` and its end already."""
-        reader = cls()
-        if content:
-            reader._chunks.append(content)
-            reader._held = len(content)
+        reader = cls.__new__(cls)  # one is made for each response: without the call of __init__
+        reader._chunks = [content] if content else []
+        reader._first = reader._offset = 0
+        reader._held = len(content)
+        reader._searched = reader._on_change = reader._source = reader.timeout = None
         reader._end = _EOF
+        reader._closed = False
         return reader
 
     def __repr__(self) -> str:
@@ -132,6 +134,11 @@ class StreamReader(io.BufferedIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Return exactly `size` bytes, or all to the end; fewer only where the stream ends. Waits for them."""
         self._check_open()
+        chunks = self._chunks
+        if (size is None or size < 0) and self._end is _EOF and len(chunks) == 1 and not self._offset:
+            self._searched = None  # all of it is here in one piece: most content is read so
+            self._resize(0)
+            return chunks.pop()
         wanted = _bound(size)
         while self._held < wanted and self._pull():
             pass

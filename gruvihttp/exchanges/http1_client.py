@@ -94,7 +94,7 @@ class ClientConnection(DueResponses):
         uncollected = self._uncollected
         is_next = uncollected and uncollected[0].owner is owner and not uncollected[0].wanted
         exchange = uncollected[0] if is_next else self._choose(me, owner)
-        if exchange.response is None:
+        if exchange.response is None and not self._parse_response(exchange):
             exchange.wanted = True
             try:
                 self._await_response(exchange, moment_after(timeout_or_default(timeout, exchange.timeouts.read)))

@@ -112,6 +112,17 @@ class DueResponses:
 
     # what the caller asks for
 
+    def _parse_response(self, exchange: Http1ClientExchange) -> bool:
+        """Is the response here already, needing no more than to be parsed? Nobody who waits is concerned then."""
+        awaiting = self._awaiting
+        buffer = self._reader.buffer
+        if self._turns.waiting:
+            return False
+        while buffer.start != len(buffer.data) and awaiting and awaiting[0] is exchange and self._step():
+            if exchange.response is not None:
+                return True
+        return False
+
     def _await_response(self, exchange: Http1ClientExchange, deadline: float | None) -> None:
         """Wait for the head of the final response."""
         awaiting = self._awaiting

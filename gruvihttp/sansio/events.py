@@ -188,6 +188,17 @@ class _Draft(Event):
     http_version: bytes
 
 
+class _ResponseDraft(Event):
+    """A response in the making."""
+
+    __slots__ = _AnyResponse.__slots__
+
+    headers: Headers
+    http_version: bytes
+    reason: bytes
+    status_code: int
+
+
 _new = object.__new__
 
 
@@ -207,12 +218,13 @@ def parsed_request(method: bytes, headers: Headers, target: bytes, http_version:
 
 def parsed_response(status_code: int, headers: Headers, http_version: bytes, reason: bytes) -> Any:
     """A `Response`, or an `InformationalResponse` for 1xx, of parts that the grammar has accepted."""
-    event = _new(InformationalResponse if status_code < 200 else Response)
-    _set(event, "headers", headers)
-    _set(event, "http_version", http_version)
-    _set(event, "reason", reason)
-    _set(event, "status_code", status_code)
-    return event
+    draft: Any = _new(_ResponseDraft)
+    draft.headers = headers
+    draft.http_version = http_version
+    draft.reason = reason
+    draft.status_code = status_code
+    draft.__class__ = InformationalResponse if status_code < 200 else Response
+    return draft
 
 
 END_OF_MESSAGE: Final = EndOfMessage(headers=EMPTY)

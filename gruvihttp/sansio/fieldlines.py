@@ -1,7 +1,8 @@
 """A section of field lines to `Headers`, for lines that the grammar has accepted.
 
 The same client sends the same Accept, User-Agent and Connection with each request, so what such a line means is
-remembered; `REPEATED` says for which fields. What is remembered is bounded, as peers choose it.
+remembered; `REPEATED` says for which fields. What is remembered is bounded, as peers choose it. A length is no field
+that repeats itself, but lengths do, and they are seen by all who see the traffic.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class _Known(dict[bytes, Field]):
         name, _, value = line.partition(b":")
         name = name.lower()
         field = (name, value.strip(b" \t"))
-        if name in REPEATED and len(line) <= self.LONGEST_LINE:
+        if (name in REPEATED or name == b"content-length") and len(line) <= self.LONGEST_LINE:
             if len(self) >= self.MOST_LINES:
                 self.clear()  # start over: cheaper than to keep an order, and rare
             self[line] = field

@@ -111,15 +111,26 @@ def of_response(response: Response, request_method: bytes) -> Plan:
 
     Raises RemoteProtocolError for a bad length, UnsupportedCoding for any coding but a single ``chunked``.
     """
-    values = response.headers.combined()
-    modern = response.http_version >= b"1.1"
-    persists = _persists(_options(values.get(b"connection")), modern)
-    coding = values.get(b"transfer-encoding")
-    announced = values.get(b"content-length")
+    values = combined(response.headers.fields)
+    return _of_response_fields(
+        values.get(b"connection"),
+        values.get(b"transfer-encoding"),
+        values.get(b"content-length"),
+        response.http_version >= b"1.1",
+        request_method,
+        response.status_code,
+    )
+
+
+@lru_cache(maxsize=512)  # most servers say the same but for the length, and many lengths come again
+def _of_response_fields(
+    connection: bytes | None, coding: bytes | None, announced: bytes | None, modern: bool, method: bytes, status: int
+) -> Plan:
+    persists = _persists(_options(connection), modern)
     repeats = _repeats(announced)
     # also where it frames nothing, for the response may be handed on to where it does
     content_bytes = 0 if announced is None else _content_length(announced, strict=False)
-    if has_no_content(request_method, response.status_code):
+    if has_no_content(method, status):
         return Plan(NONE, persists, repeats_length=repeats)
     if coding is not None:
         _refuse_coding(coding)

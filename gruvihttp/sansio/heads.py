@@ -31,6 +31,7 @@ from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers, pars
 __all__ = ["read_request", "read_response", "read_trailers", "write_request", "write_response", "write_trailers"]
 
 _match_request = grammar.REQUEST.match
+_match_response = grammar.RESPONSE.match
 _OBS_FOLD = re.compile(rb"\r\n[ \t]++")  # RFC 9112 §5.2; grammar for repair only
 _VALUE_LINE = re.compile(grammar.FIELD_VALUE + rb"\r\n")
 _TOLERANT_VALUE_LINE = re.compile(grammar.TOLERANT_FIELD_VALUE + rb"\r\n")
@@ -45,7 +46,7 @@ def read_request(buffer: Buffer, limits: Limits, *, strict: bool) -> Request | N
     Raises TargetTooLong, FieldsTooLarge, UnsupportedVersion or RemoteProtocolError.
     """
     start = buffer.start
-    # as `_match_at_once` does it, without the call: most heads of most servers pass here
+    # a head that comes in pieces is not matched again with each piece; that would take quadratic time
     match = _match_request(buffer.data, start) if buffer.searched <= start else None
     if match is not None:
         end = match.end()
@@ -80,9 +81,13 @@ def read_response(buffer: Buffer, limits: Limits) -> Any:
 
     Raises FieldsTooLarge, TargetTooLong (for the status line), UnsupportedVersion or RemoteProtocolError.
     """
-    match = _match_at_once(grammar.RESPONSE, buffer, limits)
+    start = buffer.start
+    # a head that comes in pieces is not matched again with each piece; that would take quadratic time
+    match = _match_response(buffer.data, start) if buffer.searched <= start else None
     if match is not None:
         end = match.end()
+        if end - start > limits.small_head_bytes:
+            _check_sizes(buffer.data, start, end, limits)
     else:
         end = _end_of_head(buffer, limits)
         if not end:
@@ -94,13 +99,13 @@ def read_response(buffer: Buffer, limits: Limits) -> Any:
         if match is None:
             raise explain_response(head)
     version, status, reason, section = match.groups()
-    headers = headers_of_lines(section)
+    fields = list(map(field_of_line, section.splitlines()))  # as above
     if version != b"1.1":
         _check_version(version)
-    if len(headers.fields) > limits.fields_count:
+    if len(fields) > limits.fields_count:
         raise FieldsTooLarge(f"more than {limits.fields_count} fields")
     buffer.start = buffer.searched = end
-    return parsed_response(int(status), headers, version, reason or b"")
+    return parsed_response(int(status), parsed_headers(section, fields), version, reason or b"")
 
 
 def read_trailers(buffer: Buffer, limits: Limits, *, tolerant_of_lf: bool, strict: bool) -> Headers | None:
@@ -160,22 +165,6 @@ def _field_lines(raw: Sequence[Field]) -> bytes:
     if hosts:
         raw = hosts + [field for field in raw if field not in hosts]
     return b"\r\n".join([*map(b": ".join, raw), b""])
-
-
-def _match_at_once(pattern: re.Pattern[bytes], buffer: Buffer, limits: Limits) -> re.Match[bytes] | None:
-    """Match a whole head at the front of the buffer, unless its end was looked for already.
-
-    A head that comes in pieces is not matched again with each piece; that would take quadratic time.
-    """
-    start = buffer.start
-    if buffer.searched > start:
-        return None
-    match = pattern.match(buffer.data, start)
-    if match is not None:
-        end = match.end()
-        if end - start > limits.small_head_bytes:
-            _check_sizes(buffer.data, start, end, limits)
-    return match
 
 
 def _check_version(version: bytes) -> None:

@@ -190,7 +190,11 @@ class ResponseReader(MessageReader):
             self.plan = Plan(NONE, persists=True)
             return response
         self.plan = plan = of_response(response, self.request_method)
-        self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=True, strict=False)
+        kind, length = plan.framing
+        if kind == "length":  # as most are; the call would cost as much again
+            self._decoder = LengthDecoder(length)
+        else:
+            self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=True, strict=False)
         return _with_one_length(response) if plan.repeats_length else response
 
 
