@@ -136,7 +136,7 @@ class Slots:
         self._idle_seconds = idle_seconds
         self._lines: dict[Hashable, _Line] = {}
         self._waiting: dict[_Line, None] = {}  # the lines with waiters
-        self._idle: OrderedDict[Slot, None] = OrderedDict()  # least recently used first
+        self._idle: dict[Slot, None] = {}  # least recently used first
         self._slots_count = 0
         self._numbers = count()
         self._closed = False
