@@ -8,11 +8,12 @@ at a time, since a response that is not read yet keeps its stream.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import groupby
 from time import monotonic
 from typing import Any, BinaryIO
@@ -22,6 +23,7 @@ import click
 from gruvihttp.client import HttpClient
 from gruvihttp.commands.asking import Asking
 from gruvihttp.commands.mistakes import Mistake, NetworkMistake, UsageMistake
+from gruvihttp.commands.progress import WatchedFile, is_file, progress
 from gruvihttp.commands.targets import Origin, Target
 from gruvihttp.errors import Error, IncompleteMessage, RemoteProtocolError, Timeout, TransportError
 from gruvihttp.httpresponse import HttpResponse
@@ -31,7 +33,6 @@ __all__ = ["Writing", "fetch", "upload"]
 
 FAILED = 22  # as curl has it
 _PIECE_BYTES = 65536
-_LONG_BYTES = 1 << 20  # from there on somebody who looks on wants to see how far it is
 _MOST_AT_ONCE = 20  # requests of HTTP/2: fewer than any server allows
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))  # RFC 9110 §9.2.2
 
@@ -60,11 +61,11 @@ class Writing:
             click.echo(f"gruvihttp: {url} was answered with {response.status} {response.reason}", err=True)
 
     def _progress(self, response: HttpResponse) -> AbstractContextManager[Callable[[int], object]]:
-        """Something that is told how many bytes have come: a bar, if the content is long and somebody looks on."""
-        length = response.get_header("Content-Length", "0") or "0"
-        if self._path is None or not sys.stderr.isatty() or not length.isdigit() or int(length) < _LONG_BYTES:
-            return nullcontext(lambda size: None)
-        return _Bar(int(length), self._path)
+        """Something that is told how many bytes have come, where they do not come to a terminal or another program."""
+        if self._path is None and not is_file(sys.stdout):
+            return progress(None, "")
+        length = response.get_header("Content-Length", "") or ""
+        return progress(int(length) if length.isdigit() else None, self._path or "received")
 
     def close(self) -> None:
         """Close the file, if there is one."""
@@ -82,19 +83,6 @@ class Writing:
             self._file.write(content)
         except OSError as exc:
             raise UsageMistake(f"cannot write {self._path}: {exc.strerror}", "name another file with -o") from exc
-
-
-class _Bar:
-    """A bar of click's on stderr."""
-
-    def __init__(self, length: int, label: str) -> None:
-        self._bar = click.progressbar(length=length, label=label, file=sys.stderr, show_eta=True)
-
-    def __enter__(self) -> Callable[[int], object]:
-        return self._bar.__enter__().update
-
-    def __exit__(self, *exc_info: Any) -> None:  # Any: what `with` gives
-        self._bar.__exit__(*exc_info)
 
 
 def fetch(targets: Iterable[Target], asking: Asking, writing: Writing) -> int:
@@ -116,8 +104,8 @@ def upload(target: Target, path: str, asking: Asking, writing: Writing) -> int:
         with HttpClient(asking.timeout, version=asking.version) as client:
             began = _connect(client, target.origin, target.url, asking)
             try:
-                source = sys.stdin.buffer if path == "-" else path
-                client.upload(asking.method, target.target, source, _fields(target.origin, asking))
+                with _source(path) as source:
+                    client.upload(asking.method, target.target, source, _fields(target.origin, asking))
                 response = client.getresponse()
                 _write(target.url, response, writing, asking, began)
             except Error as exc:
@@ -131,6 +119,16 @@ def upload(target: Target, path: str, asking: Asking, writing: Writing) -> int:
     finally:
         writing.close()
     return writing.exit_code
+
+
+@contextmanager
+def _source(path: str) -> Iterator[Any]:
+    """The file to send. Raises OSError."""
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    with open(path, "rb") as file, progress(os.fstat(file.fileno()).st_size, path) as advance:
+        yield WatchedFile(file, advance)
 
 
 def _connect(client: HttpClient, origin: Origin, url: str, asking: Asking) -> float:

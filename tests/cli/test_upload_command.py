@@ -215,21 +215,65 @@ def test_verbose_tells_what_is_sent_and_received_but_no_secret(server: Server) -
     assert "secret" not in told
 
 
+def on_a_terminal(*arguments: str, **options: Any) -> tuple[int, bytes]:
+    """The exit code, and what a terminal has shown that stderr was."""
+    terminal, stderr = pty.openpty()
+    shown = bytearray()
+
+    def watch() -> None:
+        try:
+            while piece := os.read(terminal, 65536):
+                shown.extend(piece)
+        except OSError:  # Linux says so at the end
+            pass
+
+    watching = Thread(target=watch)
+    watching.start()
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    process = subprocess.run(
+        [sys.executable, "-P", "-m", "gruvihttp", *arguments], stderr=stderr, timeout=GUARD, env=environment, **options
+    )
+    os.close(stderr)
+    watching.join(GUARD)
+    os.close(terminal)
+    return process.returncode, bytes(shown)
+
+
 @pytest.mark.parametrize("size", [100, 2 << 20])
-def test_long_transfer_shows_how_far_it_is_on_a_terminal(tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize("where", ["-o", ">"])
+def test_long_transfer_shows_how_far_it_is_on_a_terminal(tmp_path: Path, where: str, size: int) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size + b"x" * size
     server = Server(socket.create_server(("127.0.0.1", 0)), answer)
-    terminal, stderr = pty.openpty()
     output = tmp_path / "output"
-    result = gruvihttp("get", "-o", str(output), f"http://127.0.0.1:{server.port}/", stderr=stderr)
-    os.close(stderr)
-    shown = b""
-    try:
-        while piece := os.read(terminal, 65536):
-            shown += piece
-    except OSError:  # Linux says so at the end
-        pass
-    os.close(terminal)
+    url = f"http://127.0.0.1:{server.port}/"
+    with output.open("wb") as stdout:
+        arguments = ["-o", str(output)] if where == "-o" else []
+        code, shown = on_a_terminal("get", url, *arguments, stdout=stdout)
     server.close()
-    assert (result.returncode, output.stat().st_size) == (0, size)
+    assert (code, output.stat().st_size) == (0, size)
     assert (b"100%" in shown) == (size > 1 << 20)
+
+
+def test_long_transfer_into_a_pipe_shows_nothing() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 << 20) + b"x" * (2 << 20)
+    server = Server(socket.create_server(("127.0.0.1", 0)), answer)
+    assert on_a_terminal("get", f"http://127.0.0.1:{server.port}/", stdout=subprocess.PIPE) == (0, b"")
+    server.close()
+
+
+def test_long_upload_shows_how_far_it_is_on_a_terminal(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "large.txt"
+    path.write_bytes(b"x" * (2 << 20))
+    code, shown = on_a_terminal("upload", f"http://127.0.0.1:{server.port}/", str(path), stdout=subprocess.PIPE)
+    assert code == 0
+    assert b"100%" in shown
+    assert b"\r\nContent-Length: 2097152\r\n" in server.received[0]
+    assert b"\r\nContent-Type: text/plain\r\n" in server.received[0]
+
+
+def test_timeout_ends_it_and_says_how_to_wait_longer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        result = gruvihttp("get", "--timeout", "0.1", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+    assert result.returncode == 5
+    assert b"nothing came for 0.1 seconds" in result.stderr
+    assert b"--timeout 0.4" in result.stderr
