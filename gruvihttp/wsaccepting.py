@@ -48,13 +48,16 @@ def accept(
     max_message_size: int = 1 << 20,
     headers: list[tuple[str, str]] | None = None,
     compress: bool = False,
+    ping_interval: float | None = None,
 ) -> WebSocket:
     """Answer the handshake of a request, and speak WebSocket on its connection from now on.
 
     `subprotocols` are ours, the best first. `check_origin` gets the Origin of the request, None without one; without
     that hook every page in every browser may connect with its user's cookies. A message of more than
     `max_message_size` bytes (characters, if it is text) ends the connection. `headers` are added to the response.
-    `compress` agrees to permessage-deflate where the client offers it, at the price of 300 KB of memory or so.
+    `compress` agrees to permessage-deflate where the client offers it, at the price of 300 KB of memory or so. With
+    `ping_interval`, in seconds, the client is pinged so often, and given up (1006) when it says nothing to that while
+    somebody receives.
 
     When the server is told to stop, a WebSocket that waits for a message is ended with 1001, and any other when it
     comes to wait for one.
@@ -81,6 +84,7 @@ def accept(
         subprotocols=offered,
         extensions=extensions,
         max_message_size=max_message_size,
+        ping_interval=ping_interval,
     )
     sock.on_drain(made.leave)
     return made

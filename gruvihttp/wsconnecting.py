@@ -54,6 +54,7 @@ def connect(
     timeout: float | None = 30.0,
     max_message_size: int = 1 << 20,
     compress: bool = False,
+    ping_interval: float | None = None,
     verify: VerifyOption = True,
     cert: CertOption = None,
     ssl: ssl_module.SSLContext | None = None,
@@ -64,7 +65,8 @@ def connect(
     `subprotocols` are offered, the best first. `headers` are added to the request; credentials in the URL become
     Authorization. `timeout`, in seconds, bounds all until the handshake is done, and after that each wait for a server
     that does not read. A message of more than `max_message_size` bytes (characters, if it is text) ends the
-    connection. `compress` offers permessage-deflate. `verify`, `cert`, `ssl` and `proxy` are as for `HttpPool`.
+    connection. `compress` offers permessage-deflate. `ping_interval` is as for `accept`; `verify`, `cert`, `ssl` and
+    `proxy` are as for `HttpPool`.
 
     Raises HandshakeRefused for another answer, RemoteProtocolError for a wrong one, TransportError, Timeout, and
     ValueError for a URL that cannot be understood.
@@ -97,6 +99,7 @@ def connect(
         subprotocols=subprotocols,
         extensions=agreed,
         max_message_size=max_message_size,
+        ping_interval=ping_interval,
     )
 
 

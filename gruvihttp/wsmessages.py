@@ -102,6 +102,7 @@ class WebSocket:
         subprotocols: Sequence[str] = (),
         extensions: Sequence[Any] = (),
         max_message_size: int = 1 << 20,
+        ping_interval: float | None = None,
     ) -> None:
         package = wsproto()
         side = package.ConnectionType.CLIENT if is_client else package.ConnectionType.SERVER
@@ -125,6 +126,9 @@ class WebSocket:
         self._most = max_message_size
         self._read_bytes = _READ_BYTES_COMPRESSED if extensions else _READ_BYTES
         self._pings: dict[bytes, tuple[float, AsyncResult[float]]] = {}
+        self._silent = False  # nothing has come since we pinged by ourselves
+        if ping_interval is not None:
+            gevent.spawn(self._keep_alive, ping_interval)
 
     def __repr__(self) -> str:
         return f"<WebSocket {'open' if self.code is None else f'closed {self.code}'} {self._wire!r}>"
@@ -167,6 +171,19 @@ class WebSocket:
         self._pings[payload] = (monotonic(), answer)
         self._send(self._kinds.Ping(payload=payload))
         return answer
+
+    def _keep_alive(self, interval: float) -> None:
+        """Ping now and then, and give up a peer that says nothing to that, as far as anybody listens."""
+        while not self._ended.wait(interval):
+            if self._silent and self._receiving:
+                self._note(_ABNORMAL, "")
+                self._wire.abort()  # who receives ends it
+                return
+            self._silent = True
+            try:
+                self._send(self._kinds.Ping(payload=b""))
+            except (WebSocketClosed, Timeout):
+                return
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """End the connection. Idempotent. What was sent before arrives; what the peer still sends is dropped.
@@ -267,6 +284,7 @@ class WebSocket:
         finally:
             self._receiving = False
         if received:
+            self._silent = False
             self._engine.receive_data(received)
             self._events = self._engine.events()
         else:

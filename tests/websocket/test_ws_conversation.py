@@ -204,6 +204,63 @@ def test_ping_that_is_never_answered_ends_with_the_connection(bare: Any) -> None
         ping.get(timeout=GUARD)
 
 
+def test_peer_that_answers_pings_is_kept(bare: Any) -> None:
+    pongs: list[Any] = []
+    go_on = Event()
+
+    def play(peer: RawPeer) -> None:
+        for _ in range(5):
+            assert read_frame(peer) == (0x89, b"")
+            peer.send(b"\x8a\x00")
+            pongs.append(True)
+        peer.send(b"\x81\x04here")
+        go_on.wait(GUARD)
+
+    ws = websocket.connect(bare(play), ping_interval=0.02)
+    assert ws.receive(GUARD) == "here"
+    assert len(pongs) == 5
+    go_on.set()
+
+
+def test_peer_that_does_not_answer_pings_is_given_up(bare: Any) -> None:
+    done = Event()
+    ws = websocket.connect(bare(lambda peer: done.wait(GUARD)), ping_interval=0.02)
+    try:
+        assert (ws.receive(GUARD), ws.code) == (None, 1006)
+    finally:
+        done.set()
+
+
+def test_server_gives_clients_up_that_do_not_answer_pings(serve: Any) -> None:
+    codes: list[Any] = []
+    done = Event()
+
+    def handler(ws: Any) -> None:
+        codes.append((ws.receive(), ws.code))
+        done.set()
+
+    ws = websocket.connect(serve(handler, ping_interval=0.02))  # and nobody receives
+    assert done.wait(GUARD)
+    assert codes == [(None, 1006)]
+    assert ws.receive(GUARD) is None
+
+
+def test_peer_is_not_judged_while_nobody_listens(bare: Any) -> None:
+    pings: list[Any] = []
+
+    def play(peer: RawPeer) -> None:
+        peer.send(b"\x81\x05early")
+        for _ in range(5):
+            pings.append(read_frame(peer))
+        enough.set()
+        peer.read_to_end()
+
+    enough = Event()
+    ws = websocket.connect(bare(play), ping_interval=0.02)
+    assert enough.wait(GUARD)
+    assert ws.receive(GUARD) == "early"
+
+
 def test_ping_is_short(serve: Any) -> None:
     with websocket.connect(serve(echo)) as ws, pytest.raises(ValueError, match="125"):
         ws.ping(b"x" * 126)
