@@ -283,6 +283,15 @@ def test_statsd(gunicorn: Any) -> None:
             wanted.discard(sink.recv(4096))
 
 
+def test_preload_app(gunicorn: Any) -> None:
+    server = gunicorn("--preload", workers=2)
+    clients = [Client(server.address) for _ in range(4)]
+    for client in clients:
+        client.ask("/sleep?0.2")  # side by side, so the standard library may be patched as late as this
+    assert [client.answer()["PATH_INFO"] for client in clients] == ["/sleep"] * 4
+    assert "Warning" not in server.said
+
+
 def test_unix_socket_is_trusted(gunicorn: Any, tmp_path: Path) -> None:
     path = str(tmp_path / "served.sock")
     server = gunicorn("-b", f"unix:{path}", workers=1)
