@@ -239,12 +239,14 @@ class Http2ServerConnection:
     def _refuse(self, stream: Stream, event: RequestRefused) -> None:
         """Answer a request that no handler is to see."""
         status = event.error.status
-        request = event.request or _UNREADABLE
-        exchange = Http2ServerExchange(self, stream, request)
-        head, content = plain_error(status)
-        exchange.send_head(head)
-        exchange.finish_at_once(content)
-        exchange.end()
+        if stream.closed:  # by what has come behind the request
+            self.engine.release(stream)
+        else:
+            exchange = Http2ServerExchange(self, stream, event.request or _UNREADABLE)
+            head, content = plain_error(status)
+            exchange.send_head(head)
+            exchange.finish_at_once(content)
+            exchange.end()
         self.tally.refused += 1
         self.tally.statuses[status] += 1
         if self._config.on_refusal is not None:

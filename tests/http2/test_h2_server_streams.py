@@ -418,6 +418,22 @@ def test_refused_request_gets_its_status(connect: Connect, fields: Any, limits: 
     assert talk.get() == ("200", b"index")
 
 
+@pytest.mark.parametrize("first", [False, True], ids=["later", "with the preface"])
+def test_refused_request_that_is_reset_at_once_concerns_no_other(
+    running: Any, talking: Any, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        if first:
+            patch.setattr(talking, "flush", lambda talk: None)  # what it says first leaves with the rest
+        talk = talking(running(h2_limits=H2Limits(concurrent_streams=2)).address)
+    pseudo = [(":method", "POST"), (":authority", "a.example"), (":scheme", "http"), (":path", "/")]
+    for stream in (1, 3, 5):  # none of them keeps its slot
+        talk.h2.send_headers(stream, [*pseudo, ("expect", "magic")])
+        talk.h2.reset_stream(stream)
+    talk.flush()
+    assert talk.get() == ("200", b"index")
+
+
 def test_content_that_grows_too_large_is_refused_where_it_is_read(connect: Connect) -> None:
     talk = connect(limits=Limits(content_bytes=1000))
     stream = talk.begin("/count", method="POST", end=False)
