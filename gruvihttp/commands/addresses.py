@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from gruvihttp.commands.mistakes import UsageMistake
 
-__all__ = ["Bind", "parse_bind"]
+__all__ = ["Bind", "parse_bind", "parse_mode"]
 
 DEFAULT_HOST = "127.0.0.1"
 
 _PORT = re.compile(r"[0-9]{1,5}")
+_MODE = re.compile(r"0?[0-7]{3}")
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\]]+)?)\]|([^\[\]:/]*)):([0-9]{1,5})")
 # what a browser can open for an address that means all of them
 _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -95,6 +96,13 @@ def parse_bind(text: str) -> Bind:
         raise _explain(text)
     v6, host, port = match.groups()
     return Bind(text, (v6 or ("" if host == "*" else host), _port(port, text)))
+
+
+def parse_mode(text: str) -> int:
+    """Understand the mode of a file, such as ``660``, as chmod has it. Raises UsageMistake."""
+    if not _MODE.fullmatch(text):
+        raise UsageMistake(f"{text!r} is no mode of a file", "write it as chmod has it: 660, or 666 for everybody")
+    return int(text, 8)
 
 
 def _port(digits: str, text: str) -> int:

@@ -19,16 +19,20 @@ __all__ = ["listen", "listen_for_metrics", "metrics_place", "refusal"]
 
 
 def listen(
-    server: Server, bind: Bind, context: TlsOption | None, proxy_protocol: bool | Iterable[str] = False
+    server: Server,
+    bind: Bind,
+    context: TlsOption | None,
+    proxy_protocol: bool | Iterable[str] = False,
+    mode: int | None = None,
 ) -> str:
     """Let `server` listen there, with TLS if there is a context, and return where it is found.
 
-    Unix sockets go without TLS: who connects there is on this machine. Raises BindMistake.
+    Unix sockets go without TLS, as who connects there is on this machine; their files get `mode`. Raises BindMistake.
     """
     known = len(server.addresses)
     tls = False if context is None or bind.is_unix else context
     try:
-        server.listen(bind.address, ssl=tls, proxy_protocol=proxy_protocol)
+        server.listen(bind.address, ssl=tls, proxy_protocol=proxy_protocol, mode=mode)
     except TransportError as exc:
         raise refusal(bind, exc) from exc
     bound = server.addresses[known]

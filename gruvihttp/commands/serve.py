@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gruvihttp.commands.addresses import parse_bind
+from gruvihttp.commands.addresses import parse_bind, parse_mode
 from gruvihttp.commands.configuring import config_option
 from gruvihttp.commands.crew import crew_options, take_crew
 from gruvihttp.commands.declared import (
@@ -58,6 +58,7 @@ def settings_of(values: dict[str, Any]) -> Settings:
         full_traceback=values["full_traceback"],
         operating=take_operating(values),
         crew=take_crew(values),
+        socket_mode=values["socket_mode"],
         drain_delay=values["drain_delay"],
         warn_blocking=values["warn_blocking"],
     )
@@ -91,6 +92,9 @@ command = SectionedCommand(
             "may be repeated  [default: 127.0.0.1:8000]",
         ),
         click.Option(["--systemd"], is_flag=True, help="listen on what systemd has passed, as --bind systemd does"),
+        click.Option(
+            ["--socket-mode"], type=parse_mode, metavar="MODE", help="mode of the files of Unix sockets, such as 660"
+        ),
         config_option(),
         click.Option(["--check"], is_flag=True, help="load everything, serve nothing, exit with 0 if all is well"),
         click.Option(["--debug"], is_flag=True, help="show tracebacks of the application to clients"),

@@ -63,7 +63,7 @@ def serve(settings: Settings) -> int:
     log_file = open_log(settings.operating)
     server = assemble(loaded.application, settings, log_file)
     senders = senders_of_headers(settings.operating)
-    places = [listen(server, bind, certificates, senders) for bind in settings.binds]
+    places = [listen(server, bind, certificates, senders, settings.socket_mode) for bind in settings.binds]
     metrics = show_metrics(server, settings.operating)
     renewal = Renewal(log_file, certificates, notifier)
     with _stop_signals(server, settings.drain_delay, notifier) as signals, signals_handled(renewal.signals()):

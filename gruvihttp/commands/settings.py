@@ -37,5 +37,6 @@ class Settings(NamedTuple):
     full_traceback: bool
     operating: Operating
     crew: Crew | None = None
+    socket_mode: int | None = None  # of the files of Unix sockets
     drain_delay: float = 0.0  # seconds
     warn_blocking: float | None = None  # seconds

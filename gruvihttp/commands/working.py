@@ -34,7 +34,7 @@ def supervise(settings: Settings, crew: Crew, name: str, *, tls: bool) -> int:
     """Be the parent of so many workers until a signal comes; the exit code is returned."""
     settings = resolve_passed(settings)
     places: list[list[RawSocket]] = [[] for _ in range(crew.workers)]
-    shown = [_bind(bind, places, reuse_port=crew.reuse_port, tls=tls) for bind in settings.binds]
+    shown = [_bind(bind, places, crew, settings.socket_mode, tls=tls) for bind in settings.binds]
     supervision = _Supervision(settings, crew, places)
     metrics = supervision.show_metrics(settings.operating)
 
@@ -104,7 +104,7 @@ class _Supervision:
         gevent.spawn(self.prefork.reload)
 
 
-def _bind(bind: Bind, places: list[list[RawSocket]], *, reuse_port: bool, tls: bool) -> str:
+def _bind(bind: Bind, places: list[list[RawSocket]], crew: Crew, mode: int | None, *, tls: bool) -> str:
     """Add sockets for an address to each place, and return where that is found."""
     if bind.descriptor is not None:
         passed = take_over(bind.descriptor)
@@ -112,9 +112,10 @@ def _bind(bind: Bind, places: list[list[RawSocket]], *, reuse_port: bool, tls: b
             place.append(passed)
         return bind.place(bind.port, tls=tls and not bind.is_unix)
     try:
-        first = bind_sockets(bind.address, backlog=1024)  # by itself, or it would join whoever listens there already
+        # by itself, or it would join whoever listens there already
+        first = bind_sockets(bind.address, backlog=1024, mode=mode)
         addresses = [sock.getsockname() for sock in first]
-        if reuse_port and not bind.is_unix:
+        if crew.reuse_port and not bind.is_unix:
             for sock in first:
                 sock.close()
             for place in places:

@@ -180,15 +180,20 @@ def open_listeners(
     return listeners
 
 
-def bind_sockets(address: Address, *, backlog: int = 128, reuse_port: bool = False) -> list[RawSocket]:
+def bind_sockets(
+    address: Address, *, backlog: int = 128, reuse_port: bool = False, mode: int | None = None
+) -> list[RawSocket]:
     """Listening sockets on every address that `address` resolves to, for other processes to accept from.
 
     With `reuse_port`, each socket may be bound once more by whoever asks for the same (SO_REUSEPORT), and the system
-    spreads the connections over all of them. Raises TransportError with errno and a message that names the address.
+    spreads the connections over all of them. `mode` is what the file of a Unix socket gets.
+    Raises TransportError with errno and a message that names the address.
     """
     sockets = _bind_all(resolve(address, passive=True), reuse_port=reuse_port)
     try:
         for sock in sockets:
+            if mode is not None and _is_path(sock.getsockname()):
+                os.chmod(sock.getsockname(), mode)  # before listen: nobody can connect meanwhile
             _listen(sock, backlog)
     except BaseException:
         for sock in sockets:

@@ -253,6 +253,7 @@ USAGES = {
         ["serve", "--warn-blocking", "0"],
         "Invalid value for '--warn-blocking': '0' is no time at all: .*", "gruvihttp serve --help lists what there is",
     ),
+    "no-mode": (["serve", "--socket-mode", "rw"], "'rw' is no mode of a file", "write it as chmod has it: 660, .*"),
     "no-workers": (
         ["serve", "--workers", "0"],
         "Invalid value for '-w' / '--workers': 0 is not in the range .*", "gruvihttp serve --help lists what there is",

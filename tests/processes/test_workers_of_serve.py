@@ -113,6 +113,15 @@ def test_address_in_use_is_not_shared(serve: Any, process: Callable[..., Any]) -
     assert f"cannot listen on 127.0.0.1:{port}" in second.said
 
 
+@pytest.mark.parametrize("workers", [[], ["--workers", "1"]], ids=["alone", "worker"])
+def test_file_of_a_unix_socket_has_the_mode_that_was_asked_for(
+    process: Callable[..., Any], tmp_path: Path, workers: list[str]
+) -> None:
+    options = ["--bind", "unix:a.sock", "--socket-mode", "606", *workers]
+    process("-m", "gruvihttp", "serve", "served:app", *options).wait_for("gruvihttp serving")
+    assert (tmp_path / "a.sock").stat().st_mode & 0o777 == 0o606
+
+
 def test_max_requests_want_workers(process: Callable[..., Any]) -> None:
     started = process("-m", "gruvihttp", "serve", "served:app", "--max-requests", "5")
     assert started.wait() == 2
