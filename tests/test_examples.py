@@ -20,6 +20,7 @@ import pytest
 import trustme
 from gevent import subprocess
 
+from gruvihttp import HttpPool, websocket
 from gruvihttp.errors import TransportError
 from gruvihttp.server import HttpServer
 from gruvihttp.testing import RawPeer, ScriptedPeer, replies
@@ -455,3 +456,30 @@ def test_h2_post_says_what_the_server_speaks_instead(serve: Any, tmp_path: Path)
 def test_h2_post_says_that_a_file_is_not_there(serve: Any, tmp_path: Path) -> None:
     _, errors = run("h2_post.py", f"http://127.0.0.1:{serve(tell_upload)}/", tmp_path / "no file", status=1)
     assert "no file" in errors
+
+
+def test_those_who_chat_hear_each_other() -> None:
+    talk = [sys.executable, str(EXAMPLES / "websocket_talk.py")]
+    with running("websocket_chat.py", "127.0.0.1", 0) as port:
+        with HttpPool(timeout=GUARD) as pool:
+            assert "new WebSocket" in pool.get(f"http://127.0.0.1:{port}/").text
+        url = f"ws://127.0.0.1:{port}/chat"
+        with pytest.raises(websocket.HandshakeRefused, match="403"):
+            websocket.connect(url, origin="https://elsewhere.example")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with websocket.connect(url) as ws:
+            typing = subprocess.Popen([*talk, url], env=environment(), **pipes)
+            typing.stdin.write("gr\u00fcn\n".encode())
+            typing.stdin.flush()
+            assert ws.receive(GUARD) == "gr\u00fcn"
+            ws.send("and black")
+            assert [typing.stdout.readline().decode() for _ in range(2)] == ["gr\u00fcn\n", "and black\n"]
+            typing.stdin.close()
+            assert typing.wait(timeout=GUARD) == 0
+            assert typing.stderr.read() == b"closed: 1000\n"
+        staying = subprocess.Popen([*talk, url], env=environment(), **pipes)
+        staying.stdin.write(b"first\n")
+        staying.stdin.flush()
+        assert staying.stdout.readline() == b"first\n"
+    assert staying.wait(timeout=GUARD) == 0  # although nobody has closed its stdin
+    assert staying.stderr.read() == b"closed: 1001\n"
