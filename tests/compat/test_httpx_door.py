@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -118,7 +119,7 @@ def uploads(client: httpx.Client, url: str) -> None:
     assert client.put(url + "/told", content=io.BytesIO(b"file")).json()["content"] == "file"
     assert client.post(url + "/told").json()["content"] == ""
     large = b"0123456789" * 8_000
-    assert client.put(url + "/told", content=large).json()["content"].encode() == large
+    assert client.put(url + "/digest", content=large).text == f"80000 {sha256(large).hexdigest()}"
 
 
 def credentials(client: httpx.Client, url: str) -> None:
@@ -450,7 +451,7 @@ def test_twenty_greenlets_share_a_client(way: Any, client: httpx.Client) -> None
     _, url = way
 
     def ask(name: int) -> None:
-        for number in range(10):
+        for number in range(6):
             target = f"/told?{name}.{number}"
             assert client.post(url + target, content=b"x").json()["target"] == target
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import ssl
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
@@ -112,6 +113,11 @@ class Site:
             yield b"second"
 
         return "200 OK", [("Content-Length", "12")], pieces()
+
+    def answer_digest(self, environ: Environ, query: dict[str, str]) -> Answer:
+        """The length and the hash of what was sent, for what is too long to come back by bytes."""
+        content = environ["content"]
+        return "200 OK", [], [f"{len(content)} {sha256(content).hexdigest()}".encode()]
 
     def answer_echo(self, environ: Environ, query: dict[str, str]) -> Answer:
         return "200 OK", [("Content-Length", str(len(environ["content"])))], [environ["content"]]
