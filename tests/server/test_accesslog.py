@@ -391,7 +391,7 @@ def test_head_that_is_cut_is_recorded_without_status(serve: Any, records: list[A
 
 
 def test_idle_connection_leaves_no_record(serve: Any, records: list[AccessRecord]) -> None:
-    talk = serve(hello, access_log=records.append, timeouts=Timeouts(idle=0.05)).connect()
+    talk = serve(hello, access_log=records.append, timeouts=Timeouts(first_byte=0.05)).connect()
     assert talk.ends()
     assert records == []
 
