@@ -10,7 +10,7 @@ import resource
 import time
 from pathlib import Path
 
-__all__ = ["cpu_seconds", "own_cpu_seconds", "tree"]
+__all__ = ["cpu_seconds", "forget_peak", "memory_bytes", "own_cpu_seconds", "peak_memory_bytes", "tree"]
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -29,6 +29,26 @@ def cpu_seconds(pid: int) -> float:
     if not os.path.exists(f"/proc/{pid}"):
         raise ProcessLookupError(f"process {pid} has ended")
     return sum(_of_one(member) for member in tree(pid))
+
+
+def memory_bytes(pid: int) -> int:
+    """Return how much memory a process has in use (its resident set)."""
+    return _kibibytes(pid, "VmRSS") * 1024
+
+
+def peak_memory_bytes(pid: int) -> int:
+    """Return the most memory that a process has had in use, since it began or since `forget_peak`."""
+    return _kibibytes(pid, "VmHWM") * 1024
+
+
+def forget_peak(pid: int) -> None:
+    """Let the peak be what is in use now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5)
+
+
+def _kibibytes(pid: int, name: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def tree(pid: int) -> list[int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import accounting
 
-__all__ = ["Failed", "Place", "choose_place", "free_port", "listening", "python", "run", "wait_for"]
+__all__ = ["Failed", "Place", "choose_place", "free_port", "listening", "pin", "python", "run", "wait_for"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 20.0
@@ -97,7 +97,7 @@ def _started(command: Sequence[str], core: int | None, stdout: int) -> Iterator[
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
                 command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
-                preexec_fn=lambda: _pin(core),
+                preexec_fn=lambda: pin(core),
             )  # fmt: skip
         try:
             yield process, errors
@@ -105,7 +105,8 @@ def _started(command: Sequence[str], core: int | None, stdout: int) -> Iterator[
             _end(process)
 
 
-def _pin(core: int | None) -> None:
+def pin(core: int | None) -> None:
+    """Stay on that core, if there is one."""
     if core is not None:
         os.sched_setaffinity(0, {core})
 

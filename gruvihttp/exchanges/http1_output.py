@@ -13,15 +13,18 @@ from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1_exchange import Http1ServerExchange
 from gruvihttp.exchanges.http1_phases import BUSY, Http1Phases
+from gruvihttp.exchanges.workers import Workers
 from gruvihttp.net.channel import Channel
 
 __all__ = ["Http1Output"]
+
+_STRETCH = 16  # pieces of content without a pause, of 64 KiB or of a byte: some tenths of a millisecond
 
 
 class Http1Output(Http1Phases):
     """A connection with output. `current` is the exchange that is being answered, if there is one."""
 
-    __slots__ = ("_flush_wanted", "_held", "_sending", "_stall", "current", "held_bytes")
+    __slots__ = ("_flush_wanted", "_held", "_sending", "_stall", "_stretch", "_workers", "current", "held_bytes")
 
     def __init__(self, channel: Channel, config: ServerConfig) -> None:
         super().__init__(channel, config)
@@ -31,6 +34,8 @@ class Http1Output(Http1Phases):
         self._flush_wanted = False
         self._sending = False
         self._stall = config.timeouts.write
+        self._stretch = 0
+        self._workers = config.workers or Workers.of_hub()
 
     @property
     def write_timeout(self) -> float | None:
@@ -66,6 +71,16 @@ class Http1Output(Http1Phases):
             raise
         finally:
             self._sending = False
+
+    def pause_at_times(self) -> None:
+        """To be called for each piece of content, either way: after some of them others have their turn.
+
+        A peer that is as quick as we are never makes us wait, and would keep the hub to itself.
+        """
+        self._stretch += 1
+        if self._stretch == _STRETCH:
+            self._stretch = 0
+            self._workers.pause()
 
     def send_file(self, fd: int, offset: int, count: int) -> None:
         """Send what is held, then that part of a file, which only works without TLS. Raises as `flush` does."""

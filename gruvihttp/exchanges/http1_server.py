@@ -26,7 +26,7 @@ from gruvihttp.exchanges.http1_phases import BUSY, CLOSED, HEAD, IDLE
 from gruvihttp.exchanges.pace import content_patience
 from gruvihttp.exchanges.response import plain_error
 from gruvihttp.exchanges.tunnel import Tunnel
-from gruvihttp.exchanges.workers import Workers, renew_context
+from gruvihttp.exchanges.workers import renew_context
 from gruvihttp.net.channel import Channel
 from gruvihttp.sansio.events import CONNECTION_CLOSED, END_OF_MESSAGE, Data, EndOfMessage, Request
 from gruvihttp.sansio.framing import NONE
@@ -65,7 +65,6 @@ class ServerConnection(Http1Output):
         "_room",
         "_statuses",
         "_worker",
-        "_workers",
         "drain_bytes",
         "drains_chunks",
         "may_persist",
@@ -94,7 +93,6 @@ class ServerConnection(Http1Output):
         self._room = config.room
         self._statuses = config.tally.statuses
         self._worker: greenlet | None = None  # who is at work, where somebody wants to know
-        self._workers = config.workers or Workers.of_hub()
 
     def __repr__(self) -> str:
         return f"<ServerConnection {self.phase.value} {self.channel!r}>"
@@ -458,6 +456,7 @@ class ServerConnection(Http1Output):
                 event = self._reader.next_event()
                 if type(event) is Data:
                     exchange.received_bytes += len(event.data)
+                    self.pause_at_times()
                     return event.data  # type: ignore[no-any-return]  # a decoder's data is bytes
                 if type(event) is EndOfMessage:
                     exchange.end_content(event.headers)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -32,8 +33,8 @@ class Workers:
         self._most_idle = most_idle
         self._idle: list[_Worker] = []
         self._ready: deque[tuple[Job, Any]] = deque()
-        self._later: list[tuple[Job, Any]] = []
-        self._turn: Any = None  # a timer that is over at once, which is after the input that has come
+        self._later: deque[Callable[[], object]] = deque()
+        self._turn: Any = None  # a timer that is over at once, but not before all input has had its callback
 
     @classmethod
     def of_hub(cls) -> Workers:
@@ -55,20 +56,39 @@ class Workers:
             get_hub().loop.run_callback(self._dispatch)
 
     def run_later(self, job: Job, argument: Any) -> None:
-        """`run`, but after what the input brings that has come by then: for a job that goes on and on."""
-        later = self._later
-        later.append((job, argument))
-        if len(later) == 1:
+        """`run`, but in line with all others who have had much: see `pause`."""
+        self._queue_up(partial(self.run, job, argument))
+
+    def pause(self) -> None:
+        """Let this greenlet wait in line with all others who have had much.
+
+        One of them goes on in each pass of the loop. So those who want little wait for one of them at most, however
+        many there are, and the line moves as fast as there is time.
+        """
+        turn = getcurrent().switch
+        self._queue_up(turn)
+        try:
+            get_hub().switch()
+        except BaseException:
+            if turn in self._later:
+                self._later.remove(turn)
+            raise
+
+    def _queue_up(self, turn: Callable[[], object]) -> None:
+        self._later.append(turn)
+        if len(self._later) == 1:
             if self._turn is None:
                 self._turn = get_hub().loop.timer(0)
-            self._turn.start(self._run_those)
+            self._turn.start(self._next_turn)
 
-    def _run_those(self) -> None:
+    def _next_turn(self) -> None:
         """In the hub."""
         self._turn.stop()
-        self._ready.extend(self._later)
-        self._later.clear()
-        self._dispatch()
+        if self._later:
+            turn = self._later.popleft()
+            if self._later:
+                self._turn.start(self._next_turn)
+            turn()
 
     def _dispatch(self) -> None:
         """In the hub: switch to workers until no job is left that has not begun."""
