@@ -91,9 +91,10 @@ class ClientConnection(DueResponses):
         previous = self._collected
         if previous is not None and not previous.content.eof and previous.greenlet is me:
             self._check_read(previous)
-        uncollected = self._uncollected
-        is_next = uncollected and uncollected[0].owner is owner and not uncollected[0].wanted
-        exchange = uncollected[0] if is_next else self._choose(me, owner)
+        exchange = self._uncollected[0] if self._uncollected else None
+        mine = exchange is not None and (exchange.greenlet is me if owner is None else exchange.owner is owner)
+        if exchange is None or not mine or exchange.wanted:
+            exchange = self._choose(me, owner)
         if exchange.response is None and not self._parse_response(exchange):
             exchange.wanted = True
             try:

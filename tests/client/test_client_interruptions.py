@@ -23,6 +23,11 @@ class Foreign(BaseException):
     """What somebody else throws into a greenlet."""
 
 
+def deaf(peer: RawPeer) -> None:
+    """Neither reads nor says anything."""
+    Event().wait(60)
+
+
 def half_an_answer(peer: RawPeer) -> None:
     peer.read_until()
     peer.send(content(b"abcdef")[:-3])
@@ -50,7 +55,7 @@ def send_pieces(client: HttpClient) -> None:
 def rest_in_a_body(client: HttpClient) -> None:
     def body() -> Iterator[bytes]:
         yield b"x"
-        gevent.sleep(60)
+        Event().wait(60)
 
     client.request("POST", "/", body=body())
 
@@ -63,10 +68,10 @@ def write(client: HttpClient) -> None:
 WAITS: dict[str, tuple[Any, Callable[[HttpClient], None]]] = {
     "getresponse": (RawPeer.read_to_end, ask),
     "read": (half_an_answer, read),
-    "request": (lambda peer: gevent.sleep(60), send),
-    "request in pieces": (lambda peer: gevent.sleep(60), send_pieces),
+    "request": (deaf, send),
+    "request in pieces": (deaf, send_pieces),
     "request in a body": (RawPeer.read_to_end, rest_in_a_body),
-    "write": (lambda peer: gevent.sleep(60), write),
+    "write": (deaf, write),
 }
 each_wait = pytest.mark.parametrize(("script", "act"), WAITS.values(), ids=WAITS)
 
@@ -191,7 +196,7 @@ def test_sum_of_calls_is_bounded_by_a_timer_of_gevent(connect: Any) -> None:
 
 
 def test_two_greenlets_that_write_one_body_are_refused(connect: Any) -> None:
-    client = connect(lambda peer: gevent.sleep(60), timeout=None)
+    client = connect(deaf, timeout=None)
     request = client.request("POST", "/", body=None)
     writing = gevent.spawn(request.write, b"x" * 64 * MIB)
     gevent.sleep(0)

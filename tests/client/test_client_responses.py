@@ -410,7 +410,7 @@ def test_server_that_drips_does_not_prolong_the_wait_for_a_head(connect: Any) ->
         peer.read_until()
         while True:
             peer.send(b"H")
-            gevent.sleep(0.01)
+            gevent.idle()
 
     client = connect(script)
     client.request("GET", "/")

@@ -355,7 +355,7 @@ def test_writing_by_hand_after_a_failure_says_what_has_happened(connect: Any) ->
 
 
 def test_request_that_cannot_be_started_can_be_started_elsewhere(connect: Any) -> None:
-    client = connect(lambda peer: gevent.sleep(60), timeout=0.1)
+    client = connect(lambda peer: Event().wait(60), timeout=0.1)
     with pytest.raises(Timeout):
         client.request("POST", "/", body=b"x" * 64 * MIB)
     request = HttpRequest(client.transport, client.protocol)
@@ -366,7 +366,7 @@ def test_request_that_cannot_be_started_can_be_started_elsewhere(connect: Any) -
 
 
 def test_head_of_a_request_by_hand_that_is_stuck_times_out(connect: Any) -> None:
-    client = connect(lambda peer: gevent.sleep(60), timeout=0.1)
+    client = connect(lambda peer: Event().wait(60), timeout=0.1)
     with pytest.raises(Timeout):
         client.request("POST", "/", [("X", "y" * 64 * MIB)], None)
     with pytest.raises(RuntimeError):
