@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import GreenletExit
+from relays import tunnelling
 from striking import STRIKES, strike_at
 
 from gruvihttp import Error, HttpPool, Timeouts
@@ -117,6 +118,25 @@ def test_struck_during_a_tls_handshake(
         assert pool.counts == (0, 1, 0)
         wait_number += 1
     assert wait_number > 2
+
+
+@pytest.mark.parametrize("error", STRIKES)
+def test_struck_at_each_wait_of_a_tunnel(
+    make_site: Any, serve: Any, make_pool: Any, server_tls: Any, client_tls: Any, error: type[BaseException]
+) -> None:
+    """Connecting to the proxy, its answer, the handshake through it, and the request."""
+    site = make_site(context=server_tls)
+    proxy = serve(tunnelling)
+    wait_number = 0
+    goes_on = True
+    while goes_on:
+        pool = make_pool(1, ssl=client_tls, proxy=("127.0.0.1", proxy.port))
+        goes_on = strike_at(wait_number, error, lambda pool=pool: get(pool, site.url))  # type: ignore[misc]
+        get(pool, site.url)
+        assert pool.counts == (0, 1, 0)
+        pool.close()
+        wait_number += 1
+    assert wait_number > 3
 
 
 def test_callers_timeout_is_honoured_and_not_repeated(site: Any, pool: HttpPool) -> None:
