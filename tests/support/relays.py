@@ -18,6 +18,8 @@ __all__ = ["dripping", "tunnelling"]
 def tunnelling(peer: RawPeer) -> None:
     """Connects to where CONNECT says, and carries bytes to and fro."""
     head = peer.read_until()
+    if not head:
+        return  # whoever has connected has gone again
     host, _, port = head.split()[1].decode().partition(":")
     other = Transport(dial((host, int(port))))
     peer.send(b"HTTP/1.1 200 Connected\r\n\r\n")
