@@ -195,7 +195,7 @@ class HTTPAdapter(adapters.HTTPAdapter):
                 retries = _after_error(retries, order, exc)
                 _pause(retries)
                 continue
-            raw = RawResponse(response, order.method, order.target)
+            raw = RawResponse(response, order.method, order.target, retries)
             if not retries.is_retry(order.method, raw.status, "Retry-After" in raw.headers) or order.rewind is None:
                 return raw
             try:

@@ -15,7 +15,7 @@ from gruvihttp.errors import Error, ProtocolError, Timeout, TransportError
 from gruvihttp.pooledresponse import PoolResponse
 
 try:
-    from urllib3 import HTTPHeaderDict, HTTPResponse
+    from urllib3 import HTTPHeaderDict, HTTPResponse, Retry
     from urllib3 import exceptions as theirs
 except ImportError as exc:
     raise ImportError("the door of requests needs urllib3: pip install 'gruvihttp[requests]'") from exc
@@ -28,7 +28,7 @@ _BEFORE_SENDING = frozenset(("connect", "handshake", "pool"))
 class RawResponse(HTTPResponse):
     """urllib3's response to a request of ours. It lets go of the connection at its end, or when it is closed."""
 
-    def __init__(self, response: PoolResponse, method: str | None, url: str | None) -> None:
+    def __init__(self, response: PoolResponse, method: str, url: str, retries: Retry | None = None) -> None:
         pairs: Any = response.headers  # any iterable of pairs will do, whatever the annotation says
         version = response.version
         original: Any = _Head(response)
@@ -44,6 +44,7 @@ class RawResponse(HTTPResponse):
             original_response=original,
             request_method=method,
             request_url=url,
+            retries=retries,
         )
         self.version_string = f"HTTP/{version}"  # older urllib3 does not ask for it
 
@@ -122,7 +123,7 @@ class _Head:
         self._response.close()
 
 
-def translated(exc: Error, place: str, url: str | None, *, through_proxy: bool = False) -> theirs.HTTPError:
+def translated(exc: Error, place: str, url: str, *, through_proxy: bool = False) -> theirs.HTTPError:
     """The exception that urllib3 would have raised. `place` names whom we talk to, `url` what we want there."""
     pool: Any = place  # urllib3 only prints it
     if isinstance(exc, Timeout):

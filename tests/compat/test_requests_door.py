@@ -566,7 +566,9 @@ def test_status_is_tried_again(serve: Any, make_session: Any) -> None:
     busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
     peer = serve(replies(busy, busy, OK))
     session = make_session(max_retries=retry(total=3, status_forcelist=[503]))
-    assert session.put(url_of(peer), data=b"x").content == b"ok"
+    response = session.put(url_of(peer), data=b"x")
+    assert response.content == b"ok"
+    assert [attempt.status for attempt in response.raw.retries.history] == [503, 503]
     assert peer.received.count(b"PUT / ") == 3
     assert counts_of(session) == [(0, 1, 0)]
 
