@@ -57,6 +57,7 @@ class HijackedSocket:
     def __init__(self, exchange: ServerExchange) -> None:
         self._exchange = exchange
         self._channel: Channel = exchange.connection.channel
+        self._shares = exchange.connection.multiplexed  # there is no descriptor for it alone
         self._tunnel: Tunnel | None = None
         self._leading = b""
         self._timeout: float | None = None
@@ -146,7 +147,8 @@ class HijackedSocket:
             self._channel.shutdown_write()
         if how in (socket.SHUT_RD, socket.SHUT_RDWR):
             with suppress(OSError):
-                self._channel.get_extra_info("socket").shutdown(socket.SHUT_RD)
+                if not self._shares:
+                    self._channel.get_extra_info("socket").shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         """Send nothing more, and take nothing more. Idempotent. A socket that was never used stays as it is."""
@@ -189,7 +191,12 @@ class HijackedSocket:
     # facts and options
 
     def fileno(self) -> int:
-        """The file descriptor, to wait on; -1 when closed. Over TLS, what is read from it is not what `recv` gives."""
+        """The file descriptor, to wait on; -1 when closed. Over TLS, what is read from it is not what `recv` gives.
+
+        Raises io.UnsupportedOperation over HTTP/2.
+        """
+        if self._shares:
+            raise io.UnsupportedOperation("a stream of HTTP/2 has no descriptor of its own")
         return -1 if self._closed else self._channel.fileno()
 
     def settimeout(self, value: float | None) -> None:
@@ -213,8 +220,9 @@ class HijackedSocket:
         return cast(Address, self._channel.get_extra_info("sockname"))
 
     def setsockopt(self, *args: Any) -> None:
-        """Set an option of the socket."""
-        self._channel.get_extra_info("socket").setsockopt(*args)
+        """Set an option of the socket; over HTTP/2 nothing, as it is the socket of others, too."""
+        if not self._shares:
+            self._channel.get_extra_info("socket").setsockopt(*args)
 
     def getsockopt(self, *args: Any) -> Any:
         """An option of the socket."""
@@ -247,10 +255,12 @@ class HijackedSocket:
     def _detach(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if not self._is_at_home() and self._channel.get_extra_info("ssl") is not None:
-            raise RuntimeError("a TLS connection can only be used in its own thread: use greenlets, or patch threads")
+        if not self._is_at_home() and (self._shares or self._channel.get_extra_info("ssl") is not None):
+            what = "a stream" if self._shares else "a TLS connection"
+            raise RuntimeError(f"{what} can only be used in its own thread: use greenlets, or patch threads")
         if self._tunnel is None:
             self._tunnel = self._exchange.detach()
+            self._channel = self._tunnel.channel
             self._leading = self._tunnel.take_leading()
             self._announce(self._tunnel)
 

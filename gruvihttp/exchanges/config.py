@@ -54,4 +54,4 @@ class ServerConfig:
     @cached_property
     def h2_settings(self) -> Settings:
         """What clients are told of `h2_limits`."""
-        return Settings.within(self.h2_limits or H2Limits())
+        return Settings.within(self.h2_limits or H2Limits(), connect_protocol=True)

@@ -18,16 +18,19 @@ from gevent.hub import Waiter
 from greenlet import greenlet
 
 from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
-from gruvihttp.exchanges.http1_exchange import BROKEN_OFF, COMPLETE, NO_CONTENT, Ending
+from gruvihttp.exchanges.http1_exchange import BROKEN_OFF, COMPLETE, DETACHED, NO_CONTENT, Ending
+from gruvihttp.exchanges.http2_tunnel import StreamChannel, as_upgrade
 from gruvihttp.exchanges.response import ResponseHead, common_fields, plain_error, sendable_trailers
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
-from gruvihttp.net.deadline import moment_after
+from gruvihttp.net.deadline import moment_after, timeout_left
+from gruvihttp.net.sockets import BytesLike
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import Request, parsed_response
 from gruvihttp.sansio.framing import has_no_content
 from gruvihttp.sansio.h2errors import Defence, ErrorCode
+from gruvihttp.sansio.h2events import ExtendedConnect
 from gruvihttp.sansio.h2fields import lowercase_headers
 from gruvihttp.sansio.h2sender import LOW_WATER_BYTES
 from gruvihttp.sansio.h2streams import Stream
@@ -45,6 +48,9 @@ class Carrier(Protocol):
     notes: Any
     owner: Any
     tally: Tally
+
+    @property
+    def draining(self) -> bool: ...
 
     @property
     def write_timeout(self) -> float | None: ...
@@ -68,8 +74,8 @@ class Http2ServerExchange:
     failure: BaseException | None = None  # what reading or sending has raised: the peer's fault, not the handler's
     head_sent = False
     persists = True  # a stream's end is not the connection's
-    detached = False
-    upgrade: Sequence[bytes] = ()  # RFC 9113 §8.6: there is none
+    upgrade: Sequence[bytes] = ()  # RFC 9113 §8.6: there is none, but with extended CONNECT
+    tunnel: Tunnel | None = None  # the stream, once it has left HTTP
     _is_over = False  # the handler has ended
     _is_silent = False  # the response has no content, whatever the handler says
     _fault: BaseException | None = None  # why no more content comes
@@ -78,6 +84,9 @@ class Http2ServerExchange:
         self.connection = connection
         self.stream = stream
         self.request = request
+        if type(request) is ExtendedConnect:
+            self.request = as_upgrade(request)
+            self.upgrade = (request.protocol.lower(),)
         self.wants_continue = stream.expects_continue
         self.request_trailers: list[tuple[str, str]] = []  # filled when the content has ended
         self.response_trailers: list[tuple[str, str]] = []  # the handler's, sent at the end
@@ -95,8 +104,13 @@ class Http2ServerExchange:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the response was given."""
-        return self.ending is COMPLETE
+        """Whether all of the response was given, by whoever gave it."""
+        return self.ending is COMPLETE or self.ending is DETACHED
+
+    @property
+    def detached(self) -> bool:
+        """Whether the stream has left HTTP with this exchange. What else is answered has no effect then."""
+        return self.ending is DETACHED
 
     @property
     def status(self) -> int | None:
@@ -135,7 +149,9 @@ class Http2ServerExchange:
         """The handler has ended. What it has left open ends here, and so does what the client still sends."""
         self._is_over = True
         self._chunks.clear()
-        if self.ending is COMPLETE:
+        if self.ending is DETACHED:
+            self.end_tunnel()
+        if self.complete:
             if not self.stream.got_end:
                 self._engine.reset(self.stream, ErrorCode.NO_ERROR)  # RFC 9113 §8.1: after the end of the response
         else:
@@ -146,7 +162,7 @@ class Http2ServerExchange:
 
     def open_content(self) -> StreamReader:
         """A reader for the request's content."""
-        if self.content_ended and not self._chunks:
+        if (self.content_ended and not self._chunks) or self.upgrade:
             return NO_CONTENT
         return StreamReader(source=self._take_content)
 
@@ -176,7 +192,27 @@ class Http2ServerExchange:
                 raise self.failure
         if begun is not None:
             self.waited_seconds += monotonic() - begun
+        return self._taken(0)
+
+    def take(self, deadline: float | None, phase: str, size: int = 0) -> bytes:
+        """The next bytes of another protocol, at most `size` unless that is 0; b"" at the end. Timeout(phase)."""
+        while not self.has_content():
+            if not self._wait(timeout_left(deadline)):
+                raise Timeout(f"timed out: {phase}", phase=phase)
+        if not self._chunks and self._fault is not None:
+            self.failure = self._fault
+            raise self._fault
+        return self._taken(size) if self._chunks else b""
+
+    def has_content(self) -> bool:
+        """Whether `take` has something to give, or to raise, at once."""
+        return bool(self._chunks) or self.content_ended or self._fault is not None
+
+    def _taken(self, size: int) -> bytes:
         content = self._chunks.popleft()
+        if 0 < size < len(content):
+            self._chunks.appendleft(content[size:])
+            content = content[:size]
         self.received_bytes += len(content)
         self._engine.credit(self.stream, len(content))
         if self._engine.has_output:
@@ -221,6 +257,8 @@ class Http2ServerExchange:
     def send_head(self, head: ResponseHead) -> None:
         """Give the head of the final response. It may be given again until it has left, with the first content."""
         if self.head_sent:
+            if self.ending is DETACHED:
+                return
             raise LocalProtocolError("the head of the response has been sent")
         self.head = head
 
@@ -231,6 +269,8 @@ class Http2ServerExchange:
         was announced, or if the response is finished; TransportError when the stream is over; Timeout("write").
         """
         if self.ending is not None:
+            if self.ending is DETACHED:
+                return False
             raise LocalProtocolError("the response is finished")
         if not data:
             return True
@@ -243,7 +283,7 @@ class Http2ServerExchange:
         self.sent_bytes += len(data)
         self.connection.flush_soon()
         if self.stream.queued_bytes >= LOW_WATER_BYTES:
-            self._await_queue(LOW_WATER_BYTES - 1)
+            self._await_queue(LOW_WATER_BYTES - 1, self.connection.write_timeout)
         return True
 
     def finish(self, content: bytes = b"") -> None:
@@ -251,10 +291,12 @@ class Http2ServerExchange:
 
         Raises LocalProtocolError if there is less content than announced; the response is not ended then.
         """
+        if self.ending is DETACHED:
+            return
         self._give_rest(content)
         if self.stream.queued_bytes > max(self._engine.window(self.stream), 0):
             self.connection.await_end(self)  # nobody else would notice that the client does not take it
-            self._await_queue(0)
+            self._await_queue(0, self.connection.write_timeout)
         self.ending = COMPLETE
 
     def finish_at_once(self, content: bytes) -> None:
@@ -292,17 +334,50 @@ class Http2ServerExchange:
 
     def abort(self) -> None:
         """End the stream at once, and drop what has not left."""
-        self._reset()
+        self._reset(ErrorCode.CANCEL if self.ending is DETACHED else ErrorCode.INTERNAL_ERROR)  # RFC 8441 §5
+
+    def _reset(self, code: ErrorCode = ErrorCode.INTERNAL_ERROR) -> None:
+        self._engine.reset(self.stream, code)
+        self.connection.flush_soon()
+
+    # another protocol
 
     def detach(self) -> Tunnel:
-        """There is no other protocol on a stream: RuntimeError."""
-        raise RuntimeError("a stream of HTTP/2 cannot be taken away from HTTP")
+        """Take the stream away from HTTP, to speak one of `upgrade` on it. The caller writes the 101 response.
+
+        Raises RuntimeError when that is not possible, or not any more.
+        """
+        if not self.upgrade:
+            raise RuntimeError("the client has not asked for another protocol")
+        if self.finished or self.head_sent:
+            raise RuntimeError("the response has begun: it is too late for another protocol")
+        self.head = ResponseHead(101, b"Switching Protocols", [])  # whoever has the tunnel says so, or something else
+        self.head_sent = True
+        self.ending = DETACHED
+        self.tunnel = Tunnel(StreamChannel(self), b"", draining=self.connection.draining)
+        return self.tunnel
+
+    def open_tunnel(self, status: int, fields: list[Field]) -> None:
+        """Answer the request of a tunnel with this status, and these fields in lower case."""
+        self._check_open()
+        self._engine.send_checked(self.stream, status, fields, None)
+        self.connection.flush_soon()
+
+    def put(self, content: BytesLike, stall: float | None) -> None:
+        """Send bytes of another protocol. Waits while the queue is full; Timeout("write") after `stall` seconds."""
+        self._check_open()
+        self._engine.offer(self.stream, content)
+        self.connection.flush_soon()
+        if self.stream.queued_bytes >= LOW_WATER_BYTES:
+            self._await_queue(LOW_WATER_BYTES - 1, stall)
 
     def end_tunnel(self) -> None:
-        """There is none."""
-
-    def _reset(self) -> None:
-        self._engine.reset(self.stream, ErrorCode.INTERNAL_ERROR)
+        """End a detached stream politely. Has no effect the second time."""
+        stream = self.stream
+        if not stream.sent_head:
+            self._engine.reset(stream, ErrorCode.CANCEL)  # nobody has answered
+        elif not stream.end_offered:
+            self._engine.finish(stream)
         self.connection.flush_soon()
 
     def _announced(self, length: int | None) -> int | None:
@@ -324,6 +399,8 @@ class Http2ServerExchange:
         assert head is not None  # `_announced` has looked
         fields = _lowered(head.fields)
         fields += common_fields(head)
+        if self.upgrade and head.status < 300:
+            head.status = 501  # a client would take 200 for a yes, and what follows for the other protocol
         silent = has_no_content(self.request.method, head.status)
         end = silent or (empty and not announced)
         self._engine.send_checked(self.stream, head.status, fields, announced, end=end)
@@ -331,12 +408,12 @@ class Http2ServerExchange:
         self.head_sent = True
         self.connection.flush_soon()
 
-    def _await_queue(self, most_bytes: int) -> None:
+    def _await_queue(self, most_bytes: int, patience: float | None) -> None:
         """Wait until so much is left in the queue at most. Raises Timeout("write") when there is no progress."""
         stream = self.stream
         while stream.queued_bytes > most_bytes:
             before = stream.queued_bytes
-            if not self._wait(self.connection.write_timeout) and stream.queued_bytes >= before:
+            if not self._wait(patience) and stream.queued_bytes >= before:
                 self.connection.tally.defences[Defence.SLOW_READER] += 1
                 self._engine.reset(stream, ErrorCode.CANCEL)
                 self.failure = Timeout("timed out: the peer does not read", phase="write")

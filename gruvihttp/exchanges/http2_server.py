@@ -34,6 +34,7 @@ from gruvihttp.sansio.frames import HIGHEST_ID
 from gruvihttp.sansio.h2errors import Defence, ErrorCode
 from gruvihttp.sansio.h2events import (
     ConnectionFailed,
+    ExtendedConnect,
     PingAcknowledged,
     RequestRefused,
     StreamIncomplete,
@@ -142,6 +143,11 @@ class Http2ServerConnection:
         """How long an exchange may wait for its next piece of content, in seconds."""
         return content_patience(self._config, exchange.received_bytes, exchange.waited_seconds)
 
+    @property
+    def draining(self) -> bool:
+        """Whether this connection is to end."""
+        return self._phase is not OPEN
+
     def peer_has_gone(self) -> bool:
         """Has the peer ended its side of the connection? Never waits."""
         return self.channel.peer_has_ended()
@@ -164,6 +170,9 @@ class Http2ServerConnection:
             self._phase = LEAVING
             self.engine.goaway(last=HIGHEST_ID)
             self.engine.ping()
+            for exchange in tuple(self._running):
+                if exchange.tunnel is not None:
+                    exchange.tunnel.drain()
             self.flush_soon()
             self._watch()
 
@@ -187,12 +196,13 @@ class Http2ServerConnection:
         for stream, event in events:
             kind = type(event)
             if kind is Data:
-                stream.owner.feed(event.data)  # type: ignore[attr-defined]
+                if stream.owner is not None:
+                    stream.owner.feed(event.data)  # type: ignore[attr-defined]
             elif kind is EndOfMessage:
                 if stream.owner is not None:
                     stream.owner.end_content(event.headers)  # type: ignore[attr-defined]
-            elif isinstance(event, Request):
-                self._begin(stream, event)
+            elif kind is Request:
+                self._begin(stream, event)  # type: ignore[arg-type]  # it is one
             else:
                 self._react(stream, event)
         if not data:
@@ -211,11 +221,20 @@ class Http2ServerConnection:
             self.shutdown()
         self._workers.run(self._serve, exchange)
 
+    def _begin_other(self, stream: Stream, request: ExtendedConnect) -> None:
+        """The client wants to speak another protocol on a stream (RFC 8441)."""
+        if request.protocol.lower() == b"websocket":
+            self._begin(stream, request)
+        else:
+            self._answer(stream, request, 501)  # RFC 9220 §3
+
     def _react(self, stream: Stream, event: Any) -> None:
         """What is rare."""
         if getattr(event, "defence", None) is not None:
             self._count(event.defence)
         match event:
+            case ExtendedConnect():
+                self._begin_other(stream, event)
             case RequestRefused():
                 if stream.owner is None:
                     self._refuse(stream, event)
@@ -238,11 +257,14 @@ class Http2ServerConnection:
 
     def _refuse(self, stream: Stream, event: RequestRefused) -> None:
         """Answer a request that no handler is to see."""
-        status = event.error.status
+        self._answer(stream, event.request, event.error.status)
+
+    def _answer(self, stream: Stream, request: Request | None, status: int) -> None:
+        """Answer with nothing but a status, without a handler."""
         if stream.closed:  # by what has come behind the request
             self.engine.release(stream)
         else:
-            exchange = Http2ServerExchange(self, stream, event.request or _UNREADABLE)
+            exchange = Http2ServerExchange(self, stream, request or _UNREADABLE)
             head, content = plain_error(status)
             exchange.send_head(head)
             exchange.finish_at_once(content)
@@ -250,7 +272,7 @@ class Http2ServerConnection:
         self.tally.refused += 1
         self.tally.statuses[status] += 1
         if self._config.on_refusal is not None:
-            self.refusal = (event.request, b"")
+            self.refusal = (request, b"")
             self._config.on_refusal(self, status)
 
     def _fail_all(self, fault: BaseException) -> None:

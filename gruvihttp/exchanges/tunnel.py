@@ -1,10 +1,11 @@
-"""`Tunnel`: a connection that has left HTTP, whose first bytes were received before that was known."""
+"""`Tunnel`: a connection or a stream that has left HTTP, whose first bytes were received before that was known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+from gruvihttp.exchanges.http2_tunnel import StreamChannel
 from gruvihttp.net.channel import Channel
 
 __all__ = ["Tunnel"]
@@ -18,8 +19,8 @@ class Tunnel:
 
     __slots__ = ("_leading", "channel", "draining", "on_drain")
 
-    def __init__(self, channel: Channel, leading: bytes, *, draining: bool = False) -> None:
-        self.channel = channel
+    def __init__(self, channel: Channel | StreamChannel, leading: bytes, *, draining: bool = False) -> None:
+        self.channel = cast(Channel, channel)  # a stream has what is needed of it
         self.draining = draining
         self.on_drain: Callable[[], object] | None = None
         self._leading = leading

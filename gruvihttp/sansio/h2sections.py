@@ -14,7 +14,7 @@ from gruvihttp.sansio.events import END_OF_MESSAGE, EndOfMessage, Response
 from gruvihttp.sansio.frames import HIGHEST_ID
 from gruvihttp.sansio.framing import has_no_content
 from gruvihttp.sansio.h2errors import ConnectionFault, Defence, ErrorCode, StreamFault
-from gruvihttp.sansio.h2events import RequestRefused
+from gruvihttp.sansio.h2events import ExtendedConnect, RequestRefused
 from gruvihttp.sansio.h2fields import (
     RequestHead,
     classify_request,
@@ -173,7 +173,7 @@ class Sections:
                 stream.released = True  # nobody is going to hear of it
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, "less content than announced")
             stream.content_length = stream.left_to_receive = length
-        elif not ends:
+        elif not ends and not isinstance(request, ExtendedConnect):  # what is said in a tunnel is no content
             stream.allowed_bytes = self._limits.content_bytes
         assert request is not None
         self._inbox.events.append((stream, request))

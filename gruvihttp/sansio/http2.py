@@ -335,7 +335,7 @@ class H2Engine:
         if stream.closed:
             return
         if code == ErrorCode.NO_ERROR and stream.end_offered and not stream.sent_end:
-            stream.reset_after_end = True
+            stream.reset_after_end = stream.dropping = True  # what comes until then is for nobody
         else:
             self._sender.reset(stream, code)
 

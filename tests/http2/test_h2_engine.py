@@ -476,6 +476,16 @@ def test_rest_of_a_request_can_be_declined_after_the_answer(server: Any) -> None
     assert side.engine.taken_slots == 0
 
 
+def test_rest_that_comes_before_it_is_declined_is_for_nobody(server: Any) -> None:
+    side, stream = answering(server, end=False)
+    side.engine.send_head(stream, Response(status_code=413))
+    side.engine.offer(stream, b"no", end=True)
+    side.engine.reset(stream, ErrorCode.NO_ERROR)
+    assert side.gets(data(1, b"late") + headers(1, (b"x", b"y"), end=True)) == []
+    assert side.sends() == ["Headers 1 :status=413", "Data 1 END_STREAM no"]
+    assert stream.closed
+
+
 def test_rest_of_a_request_can_be_declined_when_the_answer_has_left(server: Any) -> None:
     side, stream = answering(server, end=False)
     side.engine.send_head(stream, OK, end=True)
