@@ -19,7 +19,7 @@ def serve(process: Callable[..., Any]) -> Callable[..., Any]:
     def start(*arguments: str, workers: int = 2) -> Any:
         options = ["--bind", "127.0.0.1:0", "--workers", str(workers), *arguments]
         started = process("-m", "gruvihttp", "serve", "served:app", *options)
-        match = started.wait_for(r"gruvihttp serving served:app at http://127\.0\.0\.1:(\d+) with \d workers")
+        match = started.wait_for(r"gruvihttp serving served:app at http://127\.0\.0\.1:(\d+) with \d workers?")
         started.address = ("127.0.0.1", int(match[1]))
         return started
 
