@@ -6,6 +6,7 @@ Names and values are str. Sockets are not known here, nor is what a request look
 from __future__ import annotations
 
 from typing import Any, Protocol
+from weakref import ref
 
 from greenlet import getcurrent, greenlet
 
@@ -227,13 +228,14 @@ class _Upload:
         self._expect = expect
         self.exchange = exchange
         self.encode = PieceEncoder(charset)
-        self._writer: greenlet | None = None
+        self._writer: ref[greenlet] | None = None
 
     def write(self, buf: Any) -> None:
         """Send what a user gives."""
+        me = ref(getcurrent())
         if self._writer is None:
-            self._writer = getcurrent()
-        elif self._writer is not getcurrent():
+            self._writer = me
+        elif self._writer is not me:
             raise RuntimeError("another greenlet writes this body")
         self.send(self.encode(buf))
 

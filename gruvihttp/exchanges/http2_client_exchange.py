@@ -74,6 +74,11 @@ class Http2ClientExchange:
         return self.arrivals.trailers
 
     @property
+    def failed(self) -> bool:
+        """Whether there will be no response."""
+        return self.arrivals.response is None and self.arrivals.failure is not None
+
+    @property
     def stream_id(self) -> int | None:
         """The number of the stream; None until the request has left."""
         return self._stream.id or None
@@ -192,7 +197,8 @@ class Http2ClientExchange:
                 raise
 
     def _give_up(self, exc: BaseException) -> None:
-        """What has begun to be sent cannot be taken up again by anybody."""
+        """What has begun to be sent cannot be taken up again by anybody, and its response will not be asked for."""
+        self._connection.withdraw(self)
         self.arrivals.give_up(HttpError(f"{type(exc).__name__} struck while the request was being sent"))
 
 

@@ -16,6 +16,8 @@ from gruvihttp.exchanges.turns import GreenletRef, is_alive
 
 __all__ = ["Uncollected"]
 
+# From so many on it is looked whether there are failed ones among them that nobody is left to ask for
+_MANY = 64
 # Greenlets are remembered that have made requests. So many of them may have ended before they are forgotten.
 _MOST_ASKERS = 64
 
@@ -27,6 +29,10 @@ class Collectable(Protocol):
     owner: Any
     wanted: bool  # somebody waits for it
 
+    @property
+    def failed(self) -> bool:
+        """Whether there will be no response."""
+
 
 X = TypeVar("X", bound=Collectable)
 
@@ -36,6 +42,7 @@ class Uncollected(Generic[X]):
 
     def __init__(self) -> None:
         self._waiting: deque[X] = deque()
+        self._many = _MANY
         self._asker: GreenletRef | None = None  # the latest
         self._askers: set[GreenletRef] = set()
 
@@ -44,6 +51,9 @@ class Uncollected(Generic[X]):
 
     def add(self, exchange: X) -> None:
         """One more, of the greenlet that it says."""
+        if len(self._waiting) >= self._many:
+            self._waiting = deque(one for one in self._waiting if not one.failed or is_alive(one.greenlet))
+            self._many = max(_MANY, 2 * len(self._waiting))
         self._waiting.append(exchange)
         if exchange.greenlet is not self._asker:
             self._remember(exchange.greenlet)

@@ -947,3 +947,18 @@ def test_ping_on_a_lost_connection_raises(converse: Converse) -> None:
         client.ping()
     with pytest.raises(HttpError, match="any more"):
         client.ping()
+
+
+def test_failed_requests_of_greenlets_that_have_ended_are_forgotten(converse: Converse) -> None:
+    def script(server: FrameServer) -> None:
+        for _ in range(200):
+            server.say(f.reset(server.request().stream, ErrorCode.CANCEL))
+        server.answer(server.request().stream, b"last")
+        server.rest()
+
+    client = converse(script)
+    for _ in range(200):
+        spawn(client.request, "GET", "/").join(GUARD)
+        client.ping()
+    assert len(client.protocol.connection._uncollected) < 130  # type: ignore[union-attr,arg-type]
+    assert client.request("GET", "/").getresponse().read() == b"last"
