@@ -46,7 +46,6 @@ def connection_environ(channel: Channel, server_name: str | None) -> Environ:
         "gruvihttp.sockname": sockname,
         "gruvihttp.transport": channel,
         "wsgi.input_terminated": True,
-        "wsgi.multiprocess": False,
         "wsgi.multithread": True,
         "wsgi.run_once": False,
         "wsgi.url_scheme": scheme,

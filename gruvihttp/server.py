@@ -54,7 +54,8 @@ class HttpServer(Server):
 
     `reject_upload` says what becomes of content that still comes when the answer is out: ``"linger"`` drops it for a
     while so that the answer arrives, ``"drain"`` to keep the connection, ``"abort"`` closes at once.
-    `cancel_on_disconnect` ends the greenlet of a request, by GreenletExit, when its client has gone.
+    `cancel_on_disconnect` ends the greenlet of a request, by GreenletExit, when its client has gone. `multiprocess` is
+    what environ says in ``wsgi.multiprocess``: whether other processes serve the same application.
 
     ::
 
@@ -86,6 +87,7 @@ class HttpServer(Server):
         websocket_compat: WebSocketCompat = "gevent",
         reject_upload: RejectUpload = "linger",
         cancel_on_disconnect: bool = False,
+        multiprocess: bool = False,
     ) -> None:
         chosen = as_log(access_log)
         self._recorder = None if chosen is None else Recorder(chosen)
@@ -107,6 +109,7 @@ class HttpServer(Server):
         self._server_name = server_name
         self._debug = debug
         self._websocket_compat: WebSocketCompat = websocket_compat
+        self._multiprocess = multiprocess
         self._config = config
         self._probe_paths = (health_path, ready_path)
         self._metrics: HttpServer | None = None
@@ -157,6 +160,7 @@ class HttpServer(Server):
             debug=self._debug,
             proxies=self._proxies,
             websocket_compat=self._websocket_compat,
+            multiprocess=self._multiprocess,
         )
         if self._admission is not None:
             handler = self._admission.admitting(handler)

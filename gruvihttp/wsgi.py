@@ -47,8 +47,9 @@ class WsgiGateway:
 
     `server_name` goes into environ as SERVER_NAME; without it, the address that the client connected to does. `debug`
     shows an application's traceback to the client. `proxies` may change in environ what trusted proxies know better.
-    The environ of an exchange becomes its `notes`. `websocket_compat` names the server that is imitated for libraries
-    which look for the socket of a request that asks for another protocol.
+    `multiprocess` says whether other processes run the application, too. The environ of an exchange becomes its
+    `notes`. `websocket_compat` names the server that is imitated for libraries which look for the socket of a request
+    that asks for another protocol.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class WsgiGateway:
         debug: bool = False,
         proxies: TrustedProxies | None = None,
         websocket_compat: WebSocketCompat = "gevent",
+        multiprocess: bool = False,
     ) -> None:
         if not callable(application):
             raise ValueError(f"a WSGI application must be callable, and {application!r} is not")
@@ -67,6 +69,7 @@ class WsgiGateway:
         self._debug = debug
         self._proxies = proxies
         self._websocket_compat: WebSocketCompat = websocket_compat
+        self._multiprocess = multiprocess
 
     def __call__(self, exchange: ServerExchange) -> None:
         """Run the application for one exchange. What it raises is logged, and answered if that is possible."""
@@ -113,6 +116,7 @@ class WsgiGateway:
             base["wsgi.early_hints"] = partial(_send_early_hints, connection)
             base["wsgi.errors"] = _error_stream
             base["wsgi.file_wrapper"] = FileWrapper
+            base["wsgi.multiprocess"] = self._multiprocess
         environ = request_environ(base, exchange.request)
         if self._proxies is not None:
             self._believe(self._proxies, environ, exchange)

@@ -23,7 +23,9 @@ __all__ = ["assemble", "open_log", "senders_of_headers", "show_metrics"]
 T = TypeVar("T")
 
 
-def assemble(application: Application, settings: Settings, log_file: LogFile | None = None) -> HttpServer:
+def assemble(
+    application: Application, settings: Settings, log_file: LogFile | None = None, *, multiprocess: bool = False
+) -> HttpServer:
     """A server that does not listen yet. Raises UsageMistake that names the option which cannot be."""
     operating = settings.operating
     proxies = _try("--trusted-proxy", lambda: _proxies(operating))
@@ -44,6 +46,7 @@ def assemble(application: Application, settings: Settings, log_file: LogFile | N
             access_log=_access_log(operating, log_file),
             health_path=operating.health_path,
             ready_path=operating.ready_path,
+            multiprocess=multiprocess,
         ),
     )
 

@@ -90,7 +90,7 @@ def _work(member: Membership, settings: Settings, certificates: Certificates | N
     if crew is not None and crew.max_requests is not None:
         application = member.counting(application, crew.max_requests, crew.max_requests_jitter)
     log_file = open_log(settings.operating)
-    server = assemble(application, settings, log_file)
+    server = assemble(application, settings, log_file, multiprocess=True)
     member.listen(server, certificates or False, senders_of_headers(settings.operating))
     renewal = Renewal(log_file, certificates)
     renewing: dict[int, Callable[[], object]] = {signal.SIGUSR1: renewal.reopen, signal.SIGHUP: renewal.renew}

@@ -42,7 +42,9 @@ def app(environ, start_response):
         environ["wsgi.input"].read()
     if path == "/crash":
         os._exit(9)
-    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Pid", str(os.getpid()))])
+    multiprocess = str(environ["wsgi.multiprocess"])
+    headers = [("Content-Type", "text/plain"), ("X-Pid", str(os.getpid())), ("X-Multiprocess", multiprocess)]
+    start_response("200 OK", headers)
     return [VERSION, b" ", path.encode()]
 
 VERSION = b"one"

@@ -82,6 +82,12 @@ def test_max_requests_replace_workers_without_a_failed_request(serve: Any, load:
     assert (clients.failures, clients.refused) == ([], 0)
 
 
+def test_application_hears_that_there_are_other_processes(serve: Any) -> None:
+    sock = gevent.socket.create_connection(serve().address)
+    sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert b"\r\nX-Multiprocess: True\r\n" in b"".join(iter(lambda: sock.recv(65536), b""))
+
+
 def test_interrupt_does_not_wait_for_long(serve: Any) -> None:
     server = serve(workers=1)
     sock = gevent.socket.create_connection(server.address)

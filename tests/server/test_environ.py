@@ -216,6 +216,12 @@ def test_addresses_are_text(environs: Any) -> None:
     assert environ["GATEWAY_INTERFACE"] == "CGI/1.1"
 
 
+def test_application_hears_of_other_processes(environs: Any) -> None:
+    served, seen = environs(multiprocess=True)
+    served.get()
+    assert seen[0]["wsgi.multiprocess"] is True
+
+
 def test_wsgi_variables_are_those_of_pep_3333(environs: Any) -> None:
     served, seen = environs()
     served.get()
