@@ -103,6 +103,8 @@ class WSGIServer:
         if application is not None:
             self.application = application
         if backlog is not None:
+            if hasattr(listener, "accept"):
+                raise TypeError("backlog must be None when a socket is given, for that listens already")
             self.backlog = backlog
         self.ssl_args = ssl_args
         self._tls = _tls_context(ssl_args)

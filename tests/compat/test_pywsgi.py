@@ -443,6 +443,12 @@ def test_socket_of_get_listener_is_served(WSGIServer: Any) -> None:
 
 
 @both
+def test_backlog_of_a_socket_is_its_own(WSGIServer: Any) -> None:
+    with gevent_socket.create_server(LOCAL) as listener, pytest.raises(TypeError, match="backlog must be None"):
+        WSGIServer(listener, hello, backlog=5)
+
+
+@both
 def test_update_environ_knows_the_address(WSGIServer: Any) -> None:
     class Mine(WSGIServer):  # type: ignore[misc]
         def update_environ(self) -> None:
