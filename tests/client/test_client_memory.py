@@ -153,7 +153,7 @@ def take(start: Any) -> Callable[..., int]:
 
     def run(program: str, address: Any, *arguments: object) -> int:
         client = start(program, json.dumps(address), *map(str, arguments))
-        written, _ = client.communicate(timeout=100)
+        written, _ = client.communicate(timeout=50)
         assert client.returncode == 0
         return int(written)
 
