@@ -138,7 +138,7 @@ class Timeouts:
         capped: dict[str, float] = {}
         for item in fields(cls):
             default: float | None = getattr(defaults, item.name)
-            if item.name not in ("total", "graceful"):
+            if item.name not in ("total", "graceful", "turn"):
                 capped[item.name] = seconds if default is None else min(seconds, default)
         return cls(**capped)
 

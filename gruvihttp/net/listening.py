@@ -7,9 +7,11 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from select import POLLIN
 from typing import Any
 
 from gevent import get_hub
+from gevent.monkey import get_original
 
 from gruvihttp.errors import TransportError
 from gruvihttp.net.resolve import Candidate, resolve
@@ -40,11 +42,16 @@ _PORT_ATTEMPTS = 16
 _REST_WAKES = 64
 
 
+MayAccept = Callable[[Callable[[], bool]], bool]
+
+_poll = get_original("select", "poll")  # the system's, also in a patched program: it is asked, and never waits
+
+
 class Listener:
     """One listening socket. Calls ``on_accept(sock, peer_address)`` in the hub for each new connection.
 
-    Before that, ``may_accept(surely)`` is asked; `surely` says that there is one for sure. Who says no to that pauses
-    the listener.
+    Before that, ``may_accept(is_wanted)`` is asked; ``is_wanted()`` tells whether there is one. Who says no although
+    there is pauses the listener.
     """
 
     ACCEPTS_PER_WAKE = 64  # then the established connections have their turn
@@ -53,7 +60,7 @@ class Listener:
         self,
         sock: RawSocket,
         on_accept: Callable[[RawSocket, Address], object],
-        may_accept: Callable[[bool], bool] | None = None,
+        may_accept: MayAccept | None = None,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
@@ -104,9 +111,9 @@ class Listener:
 
     def _accept_many(self) -> bool:
         """Accept until nothing is left, or for one wake; whether there may be more."""
-        for number in range(self.ACCEPTS_PER_WAKE):
-            if self._may_accept is not None and not self._may_accept(number == 0):
-                return number > 0
+        for _ in range(self.ACCEPTS_PER_WAKE):
+            if self._may_accept is not None and not self._may_accept(self._is_wanted):
+                return False
             try:
                 descriptor, peer = self._sock._accept()  # type: ignore[attr-defined]  # what socket.accept is made of
             except BlockingIOError:
@@ -122,6 +129,12 @@ class Listener:
             if not self.accepting:
                 return False
         return True
+
+    def _is_wanted(self) -> bool:
+        """Does somebody wait to be accepted, as of now? Another process may have been quicker than we."""
+        poller = _poll()
+        poller.register(self._sock.fileno(), POLLIN)
+        return bool(poller.poll(0))
 
     def _take_rest(self) -> None:
         self._watcher.stop()
@@ -144,7 +157,7 @@ class Listener:
 def open_listeners(
     address: Address,
     on_accept: Callable[[RawSocket, Address], object],
-    may_accept: Callable[[bool], bool] | None = None,
+    may_accept: MayAccept | None = None,
     *,
     family: int = 0,
     flags: int = 0,

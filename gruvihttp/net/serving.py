@@ -266,11 +266,11 @@ class Server(Endpoint):
         bound = self.max_connections
         return bound is not None and len(self._connections) + len(self._handshakes) >= bound
 
-    def _may_accept(self, surely: bool) -> bool:
-        """Is there room for one more connection, or can it be made? `surely`: somebody is there who wants it."""
+    def _may_accept(self, is_wanted: Callable[[], bool]) -> bool:
+        """Is there room for one more connection, or can it be made, if it is wanted?"""
         if not self._is_full():
             return True
-        if not surely:
+        if not is_wanted():
             return False
         try:
             made = self._room.make(self._connections.values(), monotonic())

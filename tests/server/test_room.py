@@ -61,6 +61,15 @@ def test_many_newcomers_are_served_one_after_another(serve: Any) -> None:
     assert len(served.server.connections) <= 3
 
 
+def test_nobody_goes_for_a_newcomer_whom_another_process_has_accepted(serve: Any) -> None:
+    served = full(serve, ok, 1)
+    idle = served.connect()
+    assert idle.get().status == 200
+    [listener] = served.server._listeners
+    assert not listener._accept_many()  # as if woken for somebody who is not there any more
+    assert idle.is_open()
+
+
 def test_newcomer_over_tls_is_served(serve: Any, server_tls: Any, client_tls: Any) -> None:
     served = serve(ok, ssl=server_tls, limits=Limits(connections=1))
     first = served.connect(client_tls)
