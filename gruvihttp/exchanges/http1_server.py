@@ -6,33 +6,31 @@ handler asks for it, and not before, which is all the back-pressure there is to 
 request if that has come as a whole; else the connection is parked again. After a few requests in a row it is the turn
 of other connections. How content is framed is decided when the head leaves: by then its length is often known.
 
-Phases and deadlines are in `http1_phases`, output in `http1_output`. The driver knows neither environ nor URLs.
+Phases and deadlines are in `http1_phases`, output in `http1_output`, content in `http1_input`. The driver knows neither
+environ nor URLs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Any
 
 from gevent import GreenletExit
 from greenlet import getcurrent, greenlet
 
-from gruvihttp.errors import LocalProtocolError, RemoteProtocolError, Timeout, TransportError
+from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1_exchange import CLOSE, COMPLETE, DETACHED, HELD_BYTES, Http1ServerExchange, head_bytes
-from gruvihttp.exchanges.http1_output import Http1Output
+from gruvihttp.exchanges.http1_input import Http1Input
 from gruvihttp.exchanges.http1_phases import BUSY, CLOSED, HEAD, IDLE
-from gruvihttp.exchanges.pace import content_patience
 from gruvihttp.exchanges.response import plain_error
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.exchanges.workers import renew_context
 from gruvihttp.net.channel import Channel
-from gruvihttp.sansio.events import CONNECTION_CLOSED, END_OF_MESSAGE, Data, EndOfMessage, Request
+from gruvihttp.sansio.events import CONNECTION_CLOSED, Request
 from gruvihttp.sansio.framing import NONE
 from gruvihttp.sansio.headers import Field
 from gruvihttp.sansio.sentinels import NEED_DATA
-from gruvihttp.sansio.wire import RequestReader
 
 __all__ = ["ServerConnection"]
 
@@ -47,7 +45,7 @@ Handler = Callable[[Http1ServerExchange], None]
 FRESH_SECONDS = 1.0
 
 
-class ServerConnection(Http1Output):
+class ServerConnection(Http1Input):
     """One HTTP/1 connection of a server.
 
     `handler(exchange)` is called in a worker greenlet for each request. It must finish or abort the exchange.
@@ -61,12 +59,9 @@ class ServerConnection(Http1Output):
         "_idle",
         "_is_fresh",
         "_left",
-        "_reader",
         "_room",
         "_statuses",
         "_worker",
-        "drain_bytes",
-        "drains_chunks",
         "may_persist",
         "notes",
         "on_preface",
@@ -83,10 +78,7 @@ class ServerConnection(Http1Output):
         self.requests = 0
         self.may_persist = True  # whether the server wants to go on with this connection
         self.on_preface: Callable[[bytes], object] | None = None
-        self.drain_bytes = config.drain_bytes  # the most unread content that is dropped to keep the connection
-        self.drains_chunks = config.reject_upload == "drain"  # though nobody knows how much that is
         self._handler = handler
-        self._reader = RequestReader(config.limits, strict=True)
         self._idle = config.timeouts.idle
         self._is_fresh = True  # no request yet
         self._left = config.limits.connection_requests or 0  # it is the 0 that is reached by counting down that counts
@@ -351,28 +343,6 @@ class ServerConnection(Http1Output):
             self._begin_head()
         return None
 
-    def _drained(self, exchange: Http1ServerExchange) -> bool:
-        """Read what is left of the request's content, within bounds. Is the connection of use afterwards?"""
-        reader = self._reader
-        bound = self.drain_bytes
-        deadline: float | None = None
-        try:
-            while True:
-                event = reader.next_event()
-                if event is END_OF_MESSAGE or type(event) is EndOfMessage:
-                    return True
-                if type(event) is Data:
-                    bound -= len(event.data)
-                    if bound < 0:
-                        return False
-                    continue
-                self.flush()  # the peer may wait for the answer before it goes on
-                if deadline is None and self._config.timeouts.drain is not None:
-                    deadline = monotonic() + self._config.timeouts.drain
-                self._receive(deadline, "drain")
-        except (RemoteProtocolError, Timeout):
-            return False
-
     def _refuse(self, exc: RemoteProtocolError) -> None:
         """Answer a request that could not be read, and close."""
         if exc.answerable:
@@ -396,12 +366,6 @@ class ServerConnection(Http1Output):
             self._finish(unread=True)
         except (TransportError, Timeout):
             self.abort()
-
-    def _receive(self, deadline: float | None, phase: str) -> None:
-        """Wait for more of the request's content."""
-        data = self.channel.receive(deadline, phase)
-        self._tally.received_bytes += len(data)
-        self._reader.receive_data(data)
 
     # the end
 
@@ -432,45 +396,7 @@ class ServerConnection(Http1Output):
             except TransportError:
                 self.abort()
 
-    def peer_has_gone(self) -> bool:
-        """Has the peer ended its side of the connection? Never waits."""
-        return self._reader.buffer.ended or self.channel.peer_has_ended()
-
     def send_early_hints(self, fields: Sequence[Field]) -> None:
         """Send 103 (Early Hints) for the exchange that is being answered; nothing if its head has left already."""
         if self.current is not None:
             self.current.send_informational(103, b"Early Hints", fields)
-
-    # content
-
-    def receive_content(self, exchange: Http1ServerExchange) -> bytes:
-        """The next piece of the request's content, b"" at its end; waits for it.
-
-        Raises RemoteProtocolError, Timeout("content") or TransportError; the connection will not persist then.
-        LocalProtocolError if the exchange is over: what comes now belongs to another one.
-        """
-        if self.current is not exchange:
-            raise LocalProtocolError("the exchange is over")
-        try:
-            while True:
-                event = self._reader.next_event()
-                if type(event) is Data:
-                    exchange.received_bytes += len(event.data)
-                    self.pause_at_times()
-                    return event.data  # type: ignore[no-any-return]  # a decoder's data is bytes
-                if type(event) is EndOfMessage:
-                    exchange.end_content(event.headers)
-                    return b""
-                if exchange.wants_continue:
-                    exchange.send_continue()
-                self._await_content(exchange)
-        except BaseException as exc:
-            exchange.persists = False
-            exchange.failure = exc
-            raise
-
-    def _await_content(self, exchange: Http1ServerExchange) -> None:
-        begun = monotonic()
-        patience = content_patience(self._config, exchange.received_bytes, exchange.waited_seconds)
-        self._receive(None if patience is None else begun + patience, "content")
-        exchange.waited_seconds += monotonic() - begun

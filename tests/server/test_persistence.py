@@ -230,10 +230,11 @@ def test_small_answer_takes_one_send_and_has_a_length(
 
 
 @pytest.mark.parametrize("application", [echo_path, lambda e, s: iter(echo_path(e, s))], ids=["list", "iterator"])
-def test_ten_pipelined_answers_leave_in_at_most_two_sends(connect_in_memory: Any, application: Any) -> None:
+@pytest.mark.parametrize("count", [10, 16])
+def test_pipelined_answers_leave_in_at_most_two_sends(connect_in_memory: Any, application: Any, count: int) -> None:
     peer, channel = connect_in_memory(application)
-    peer.send(b"".join(GET % b"/%d" % number for number in range(10)))
-    assert [one_answer(peer) for _ in range(10)] == [b"/%d" % number for number in range(10)]
+    peer.send(b"".join(GET % b"/%d" % number for number in range(count)))
+    assert [one_answer(peer) for _ in range(count)] == [b"/%d" % number for number in range(count)]
     assert len(channel.sends) <= 2
 
 
