@@ -50,7 +50,7 @@ from gruvihttp.net.sockets import BytesLike
 from gruvihttp.sansio.events import Data, EndOfMessage, InformationalResponse, Response, parsed_request
 from gruvihttp.sansio.framing import Framing
 from gruvihttp.sansio.h2errors import ErrorCode
-from gruvihttp.sansio.h2events import ConnectionFailed, GoAwayReceived, PingAcknowledged, StreamReset
+from gruvihttp.sansio.h2events import ConnectionFailed, GoAwayReceived, PingAcknowledged, SettingsChanged, StreamReset
 from gruvihttp.sansio.h2fields import lowercase_headers
 from gruvihttp.sansio.h2settings import Settings
 from gruvihttp.sansio.h2streams import Stream
@@ -232,8 +232,10 @@ class Http2ClientConnection:
             self.engine.goaway()
         deadline = moment_after(self._timeouts.linger)
         self._flush()
-        while not (self._is_over or self._outbox.empty) and self._news.wait(deadline):
-            pass
+        # closing with the server's SETTINGS unread would reset the connection, and it might lose what was asked
+        while not self._is_over and (not self._outbox.empty or (self._open and self.engine.awaits_preface)):
+            if not self._news.wait(deadline):
+                break
 
     def lost(self) -> None:
         """The channel was closed."""
@@ -367,6 +369,8 @@ class Http2ClientConnection:
             case GoAwayReceived():
                 self._goaway = event
                 self._refuse(_goaway_error(event))
+                self._news.wake()
+            case SettingsChanged():
                 self._news.wake()
             case PingAcknowledged():
                 self._pings[event.opaque] = monotonic()
