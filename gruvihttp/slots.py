@@ -162,7 +162,7 @@ class Slots:
         Raises Timeout(phase="pool"), HttpError when the pool is closed, RuntimeError in another thread.
         """
         line = self._lines.get(origin)
-        if line is not None and line.idle:
+        if line is not None and line.idle and get_ident() == self._thread:
             slot = line.idle.pop()
             del self._idle[slot]
             slot.state = TAKEN

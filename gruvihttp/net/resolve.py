@@ -16,6 +16,9 @@ from gruvihttp.net.sockets import Address, format_address, transport_error
 __all__ = ["Candidate", "resolve"]
 
 
+_HIGHEST_PORT = 65535
+
+
 class Candidate(NamedTuple):
     """One way to reach, or to listen at, an address."""
 
@@ -32,18 +35,22 @@ def resolve(
 
     Literal addresses are not shown to the resolver. `passive` is for listening: there no host means every interface.
     Raises TransportError when the name does not resolve, Timeout(phase="connect") at `deadline`, TypeError when
-    `address` has another form.
+    `address` has another form, ValueError for a port that cannot be.
     """
     if isinstance(address, (str, bytes)):
         return [Candidate(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, address)]
     if not isinstance(address, tuple) or len(address) not in (2, 4):
         raise TypeError(f"an address is (host, port) or the path of a Unix socket, not {address!r}")
     host, port = address[0] or None, address[1]
+    if isinstance(port, int) and not 0 <= port <= _HIGHEST_PORT:  # the system would leave out its upper bits
+        raise ValueError(f"a port is a number from 0 to {_HIGHEST_PORT}, and {port} is not")
     if passive:
         flags |= _socket.AI_PASSIVE
-    found = _literal(host, port, family, flags)
-    if found is None:
-        found = _look_up(host, port, family, flags, deadline)
+    try:
+        found = _literal(host, port, family, flags) or _look_up(host, port, family, flags, deadline)
+    except UnicodeError as exc:  # a label that is empty or too long; whoever looks the name up has to encode it
+        nothing = _socket.gaierror(_socket.EAI_NONAME, f"not a domain name ({exc})")
+        raise transport_error(nothing, f"cannot resolve {format_address((host, port))}") from exc
     if len(address) == 4:  # the flow label and the scope that the caller gave
         found = [one._replace(address=(*one.address[:2], *address[2:])) for one in found]
     return found

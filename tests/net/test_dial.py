@@ -102,6 +102,19 @@ def test_unknown_name_is_a_transport_error_that_names_it(resolver: Resolver) -> 
     assert caught.value.errno == socket.EAI_NONAME
 
 
+@pytest.mark.parametrize("name", ["a" * 64 + ".example", ".example", "a..example", "\u00e4" * 64])
+def test_what_cannot_be_a_name_is_a_transport_error(name: str) -> None:
+    with pytest.raises(TransportError, match="cannot resolve .*: not a domain name") as caught:
+        resolve((name, 80))
+    assert caught.value.errno == socket.EAI_NONAME
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 65616])
+def test_port_that_cannot_be_is_not_cut_to_another_one(port: int) -> None:
+    with pytest.raises(ValueError, match="a port is a number from 0 to 65535"):
+        resolve(("127.0.0.1", port))
+
+
 def test_slow_resolver_is_a_timeout_of_the_connect_phase(resolver: Resolver) -> None:
     resolver.silent = True
     with pytest.raises(Timeout, match="cannot resolve one") as caught:

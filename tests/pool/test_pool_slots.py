@@ -313,9 +313,14 @@ def test_origins_that_are_not_used_are_forgotten(make: Any) -> None:
     Connection.open_count = 0
 
 
-def test_other_thread_is_told_that_it_needs_a_pool_of_its_own(make: Any) -> None:
+@pytest.mark.parametrize("idle", [False, True])
+def test_other_thread_is_told_that_it_needs_a_pool_of_its_own(make: Any, idle: bool) -> None:
     slots = make()
     refused = []
+    if idle:
+        slot = slots.take("a")
+        slot.connection = Connection()
+        slots.give_back(slot)
 
     def use() -> None:
         with pytest.raises(RuntimeError, match="make one for each"):
