@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import socket as stdlib_socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import gevent
 import pytest
 from gevent import socket
 from gevent import subprocess as gevent_subprocess
+from gevent.ssl import SSLSocket
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUARD = 40.0
@@ -62,9 +64,11 @@ class Ended(Exception):
 class Connection:
     """One connection of a client."""
 
-    def __init__(self, address: Any) -> None:
-        self._sock = socket.create_connection(address, timeout=GUARD)
+    def __init__(self, address: Any, context: ssl.SSLContext | None = None) -> None:
+        self._sock: Any = socket.create_connection(address, timeout=GUARD)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            self._sock = SSLSocket(self._sock, server_hostname="localhost", _context=context)
         self.uses = 0
 
     def get(self, target: str) -> tuple[int, dict[str, str], bytes]:
@@ -80,7 +84,7 @@ class Connection:
             fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
             while len(content) < int(fields["content-length"]):
                 content += self._more(received)
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             raise Ended(received) from None
         return int(start.split(" ")[1]), fields, content
 
@@ -99,6 +103,7 @@ class Load:
     """Clients at work, and what they have seen."""
 
     address: Any
+    context: ssl.SSLContext | None = None
     done: int = 0
     retried: int = 0
     refused: int = 0
@@ -139,7 +144,7 @@ class Load:
         connection: Connection | None = None
         while not self.stopping:
             try:
-                connection = connection or Connection(self.address)
+                connection = connection or Connection(self.address, self.context)
             except ConnectionRefusedError:
                 self.refused += 1
                 if self.may_be_refused:
@@ -179,8 +184,8 @@ def load() -> Iterator[Callable[[Any], Load]]:
     """Clients for an address; they end with the test."""
     loads: list[Load] = []
 
-    def begin(address: Any, clients: int = 8) -> Load:
-        loads.append(Load(address).start(clients))
+    def begin(address: Any, clients: int = 8, context: ssl.SSLContext | None = None) -> Load:
+        loads.append(Load(address, context).start(clients))
         return loads[-1]
 
     yield begin

@@ -7,12 +7,14 @@ takes its time. Beside them are WebSockets.
 from __future__ import annotations
 
 import signal
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
+import trustme
 from gevent import socket
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
@@ -100,7 +102,7 @@ def serve(process: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     def start(*arguments: str) -> Any:
         (tmp_path / "served.py").write_text(APPLICATION)
         started = process("-m", "gruvihttp", "serve", "served:app", "--bind", "127.0.0.1:0", *arguments)
-        port = started.wait_for(r"gruvihttp serving served:app at http://127\.0\.0\.1:(\d+)")[1]
+        port = started.wait_for(r"gruvihttp serving served:app at https?://127\.0\.0\.1:(\d+)")[1]
         started.address = ("127.0.0.1", int(port))
         return started
 
@@ -125,6 +127,26 @@ def test_stop_under_load_fails_nobody(serve: Any, load: Any, talk: Any, argument
     assert [talker.wait() for talker in talkers] == [1001] * 4
     # what was said last may have crossed the end
     assert all(0 <= talker.said - talker.heard <= 1 and talker.heard for talker in talkers)
+
+
+def test_stop_and_reload_under_load_over_tls_fail_nobody(serve: Any, load: Any, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    server = serve("--workers", "2", "--tls-cert", str(tmp_path / "server.pem"))
+    clients = load(server.address, CLIENTS, context)
+    clients.until(lambda: len(clients.pids) == 2)
+    before = set(clients.pids)
+    server.send(signal.SIGHUP)
+    server.wait_for("all workers have been replaced")
+    clients.until(lambda: len(clients.pids - before) == 2)
+    assert (clients.failures, clients.refused) == ([], 0)
+    clients.may_be_refused = True
+    with gevent.Timeout(GUARD / 2):
+        assert server.end(signal.SIGTERM) == 0
+    clients.join()
+    assert clients.failures == []
 
 
 def test_reload_after_reload_under_load_fails_nobody(serve: Any, load: Any, talk: Any) -> None:
