@@ -1,9 +1,10 @@
-"""`gruvihttp serve` is told to stop while streams run: it says so, they finish, and none of them fails."""
+"""`gruvihttp serve` over HTTP/2: streams finish when it is told to stop, and large ones cost no memory."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import ssl
 import subprocess
@@ -23,6 +24,15 @@ def app(environ, start_response):
     if environ["PATH_INFO"] == "/large":
         start_response("200 OK", [])
         return [b"x" * 100_000]
+    if environ["PATH_INFO"] == "/down":
+        start_response("200 OK", [])
+        return (bytes(65536) for _ in range(1024))
+    if environ["PATH_INFO"] == "/up":
+        read, size = environ["wsgi.input"].read, 0
+        while piece := read(65536):
+            size += len(piece)
+        start_response("200 OK", [])
+        return [b"%d" % size]
     content = environ["wsgi.input"].read()
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [content]
@@ -42,6 +52,13 @@ class Served:
         match = re.search(r"://[^/]+:(\d+)", banner)
         assert match, banner
         self.address = ("127.0.0.1", int(match[1]))
+
+    def peak_bytes(self) -> int:
+        """The most memory that it has had so far."""
+        facts = Path(f"/proc/{self.process.pid}/status").read_text()
+        match = re.search(r"VmHWM:\s+(\d+) kB", facts)
+        assert match
+        return int(match[1]) << 10
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -121,3 +138,49 @@ def test_request_that_crosses_the_goaway_is_answered(connecting: Any) -> None:
     assert talk.get("/large") == ("200", b"x" * 100_000)
     talk.hear_until_the_end()
     assert served.wait() == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("window", ["64k", "1m"])
+def test_large_streams_cost_no_memory(serve: Callable[..., Served], tmp_path: Path, window: str) -> None:
+    windows = (f"--http2-{name}-bytes={window}" for name in ("window", "widest-window", "connection-window"))
+    served = serve(*windows)
+    url = f"http://127.0.0.1:{served.address[1]}"
+    file = tmp_path / "large"
+    with file.open("wb") as large:
+        large.truncate(64 << 20)
+
+    def curl(*options: str) -> bytes:
+        command = ["curl", "-sSf", "--http2-prior-knowledge", *options]
+        return subprocess.run(command, capture_output=True, timeout=GUARD, check=True).stdout
+
+    assert curl(url, "--data-binary", "warm") == b"warm"
+    before = served.peak_bytes()
+    assert curl("-T", str(file), f"{url}/up") == b"%d" % (64 << 20)
+    assert curl("-o", os.devnull, "-w", "%{size_download}", f"{url}/down") == b"%d" % (64 << 20)
+    assert served.peak_bytes() - before < 8 << 20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_uploads_that_nobody_reads_cost_their_windows(serve: Callable[..., Served], talking: Any) -> None:
+    """A hundred streams, of which each may send no more than its window before anything of it is read."""
+    served = serve("--http2-window-bytes=64k", "--http2-widest-window-bytes=64k")
+    talk = talking(served.address)
+    talk.get("/")
+    before = served.peak_bytes()
+    left = {talk.begin("/down", method="POST", end=False): 65536 for _ in range(100)}  # it does not read
+    talk.credits = False
+    while any(left.values()):
+        sent = 0
+        for stream in left:
+            room = min(talk.h2.local_flow_control_window(stream), 16384, left[stream])
+            if room > 0:
+                talk.data(stream, bytes(room))
+                left[stream] -= room
+                sent += room
+        if not sent:
+            talk.hear()
+    talk.hear_until(lambda: len(talk.heads) == 101)
+    # 6.4 MB each way, and what Python makes of it
+    assert served.peak_bytes() - before < 40 << 20
