@@ -151,7 +151,7 @@ class Prefork:
     def tell(self, word: str, content: object = None) -> None:
         """Say something to all workers, also to those that are about to end."""
         for worker in list(self._alive):
-            worker.say(word, content)
+            gevent.spawn(worker.say, word, content)  # one that hangs does not keep the others from hearing it
 
     def stop(self) -> None:
         """End: let all workers finish what they are at, after the delay. The second call does not wait for that.

@@ -164,6 +164,20 @@ def test_workers_say_that_they_are_not_ready_and_serve_until_the_delay_is_over(s
     assert clients.refused > 0
 
 
+def test_delay_and_what_follows_fail_no_request(serve: Any, load: Any) -> None:
+    server = serve("--drain-delay", "1h", "--ready-path", "/ready")
+    clients = load(server.address, 12)
+    clients.until(lambda: len(clients.pids) == 2)
+    server.send(signal.SIGTERM)
+    server.wait_for("not ready")
+    clients.until_done(100)
+    assert (clients.failures, clients.refused) == ([], 0)
+    clients.may_be_refused = True
+    assert server.end(signal.SIGTERM) == 0
+    clients.join()
+    assert clients.failures == []
+
+
 def test_signal_while_workers_finish_ends_them_at_once(serve: Any) -> None:
     server = serve("--timeout-graceful", "none", workers=1)
     sock = gevent.socket.create_connection(server.address)
