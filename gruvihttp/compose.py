@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gruvihttp.bodies import content_of
+from gruvihttp.fieldtext import REFUSE, FieldNames, field_value
 from gruvihttp.fieldtools import DEFAULT_CHARSET, charset_of
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.sansio.framing import CHUNKED, Framing, length
-from gruvihttp.sansio.grammar import ABSOLUTE_FORM_RE, CONTENT_LENGTH_RE, FIELD_NAME_RE, METHOD_RE, REASON_RE
-from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, HOP_BY_HOP, Field, Headers
+from gruvihttp.sansio.grammar import ABSOLUTE_FORM_RE, CONTENT_LENGTH_RE, METHOD_RE
+from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers
 
 __all__ = ["HTTP2", "ComposedRequest", "Composer", "Http2Composer", "Outline", "compose_trailers", "raw_fields"]
 
@@ -53,7 +54,7 @@ class Composer:
     def __init__(self, version: str, host: str, agent: str) -> None:
         self._version = version.encode("ascii")
         self._host = (b"Host", _idna(host))
-        self._common = [(b"User-Agent", _value_of("User-Agent", agent))]
+        self._common = [(b"User-Agent", field_value("User-Agent", agent))]
         if version == "1.0":  # RFC 9112 §C.2.2: without it, each connection carries one exchange
             self._common.append((b"Connection", b"keep-alive"))
         # The latest fields without content, and the outline that they led to: most requests are like the one before
@@ -106,7 +107,7 @@ class Composer:
             raise ValueError("HTTP/1.0 has no Upgrade")
         if content is None:
             raise ValueError("a request that offers another protocol has a body of bytes or str, or none")
-        offered = _value_of("Upgrade", upgrade)
+        offered = field_value("Upgrade", upgrade)
         if not UPGRADE_RE.fullmatch(offered):
             raise ValueError(f"upgrade must name protocols, such as 'websocket', not {upgrade!r}")
         return [(b"Connection", b"Upgrade"), (b"Upgrade", offered)]
@@ -166,13 +167,13 @@ def compose_trailers(trailers: Any) -> Headers:
         raw_name, _ = _names[name]
         if raw_name.lower() in FORBIDDEN_IN_TRAILERS:
             raise ValueError(f"{name} may not stand in a trailer section (RFC 9110 §6.5.1)")
-        fields.append((raw_name, _value_of(name, value)))
+        fields.append((raw_name, field_value(name, value)))
     return Headers(fields)
 
 
 def raw_fields(pairs: Any) -> list[Field]:
     """Fields in bytes from (name, value) pairs of str, whatever they are about."""
-    return [(_names[name][0], _value_of(name, value)) for name, value in _pairs(pairs)]
+    return [(_names[name][0], field_value(name, value)) for name, value in _pairs(pairs)]
 
 
 class _Given:
@@ -187,13 +188,13 @@ class _Given:
         self.charset = DEFAULT_CHARSET
         for name, value in _pairs(headers):
             raw_name, rule = _names[name]
-            raw_value = _value_of(name, value)
+            raw_value = field_value(name, value)
             if rule:
                 self._follow(rule, name, value)
             self.fields.append((raw_name, raw_value))
 
     def _follow(self, rule: str, name: str, value: str) -> None:
-        if rule == "refuse":
+        if rule == REFUSE:
             raise ValueError(f"{name} concerns the connection and is set where it is needed: leave it out")
         if rule == "agent":
             self.has_agent = True
@@ -231,26 +232,8 @@ def _target(url: Any) -> bytes:
     return url.encode("ascii")
 
 
-class _Names(dict[str, tuple[bytes, str]]):
-    """A field's name as users write it -> its bytes, and the rule for it, if there is one."""
-
-    MOST = 1024  # names may be made up, without end
-
-    def __missing__(self, name: Any) -> tuple[bytes, str]:
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a header must be str, not {type(name).__name__}")
-        raw_name = name.encode("latin-1")
-        if not FIELD_NAME_RE.fullmatch(raw_name):
-            raise ValueError(f"illegal header name {name!r}")
-        lower = raw_name.lower()
-        known = (raw_name, "refuse" if lower in HOP_BY_HOP else _RULES.get(lower, ""))
-        if len(self) < self.MOST:
-            self[name] = known
-        return known
-
-
 _RULES = {b"content-length": "length", b"content-type": "charset", b"host": "host", b"user-agent": "agent"}
-_names = _Names()
+_names = FieldNames(_RULES)
 
 
 def _pairs(headers: Any) -> Iterable[tuple[str, Any]]:
@@ -269,15 +252,6 @@ def _check_headers(headers: Any) -> None:
         )
     if isinstance(headers, Mapping):
         raise TypeError("headers must be a list of pairs: pass list(headers.items())")
-
-
-def _value_of(name: str, value: Any) -> bytes:
-    if not isinstance(value, str):
-        raise TypeError(f"the value of header {name!r} must be str, not {type(value).__name__}")
-    raw_value = value.encode("latin-1")
-    if not REASON_RE.fullmatch(raw_value):  # RFC 9112 §4 allows in a reason what RFC 9110 §5.5 allows in a value
-        raise ValueError(f"the value of header {name!r} contains control characters")
-    return raw_value
 
 
 def _idna(host: str) -> bytes:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from gruvihttp.exchanges.response import PHRASES, ResponseHead
+from gruvihttp.fieldtext import REFUSE, FieldNames, field_value
 from gruvihttp.fieldtools import DEFAULT_CHARSET, charset_of
-from gruvihttp.sansio.grammar import FIELD_NAME_RE, REASON_RE
-from gruvihttp.sansio.headers import HOP_BY_HOP, Field
+from gruvihttp.sansio.grammar import REASON_RE
+from gruvihttp.sansio.headers import Field
 
 __all__ = ["content_charset", "response_head"]
 
@@ -31,8 +32,8 @@ def response_head(status: str, headers: list[tuple[str, str]]) -> ResponseHead:
             head.content_length = int(value)
             continue
         if not (ascii_text and value.isprintable()):
-            _check_value(name, value)
-        if rule is None or _follow(rule, head, name, value):
+            field_value(name, value)
+        if not rule or _follow(rule, head, name, value):
             fields.append((encoded, value.encode("latin-1")))
     return head
 
@@ -64,37 +65,14 @@ def _parsed_status(status: Any) -> tuple[int, bytes]:
     return known
 
 
-class _Names(dict[str, tuple[bytes, str | None]]):
-    """A field name as an application writes it -> its bytes, and the rule for it."""
-
-    def __missing__(self, name: Any) -> tuple[bytes, str | None]:
-        if not isinstance(name, str):
-            raise TypeError(f"a header's name must be str, not {type(name).__name__}")
-        encoded = name.encode("latin-1")
-        if not FIELD_NAME_RE.fullmatch(encoded):
-            raise ValueError(f"illegal header name {name!r}")
-        lower = encoded.lower()
-        known = (encoded, "refuse" if lower in HOP_BY_HOP else _RULES.get(lower))
-        if len(self) < _MOST_KNOWN:
-            self[name] = known
-        return known
-
-
 _LENGTH = "length"
 _RULES = {b"content-length": _LENGTH, b"date": "date", b"server": "server"}
-_known_names = _Names()
-
-
-def _check_value(name: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"the value of header {name!r} must be str, not {type(value).__name__}")
-    if not REASON_RE.fullmatch(value.encode("latin-1")):  # RFC 9112 §4 allows in a reason what §5.5 allows here
-        raise ValueError(f"the value of header {name!r} contains control characters")
+_known_names = FieldNames(_RULES)
 
 
 def _follow(rule: str, head: ResponseHead, name: str, value: str) -> bool:
     """Note what a field with a rule says. Does it stay among the fields?"""
-    if rule == "refuse":
+    if rule == REFUSE:
         raise ValueError(f"header {name!r} concerns this connection only: the server sends it where it is needed")
     if rule == "length":
         if not (value.isascii() and value.isdigit()):

@@ -47,7 +47,6 @@ TOLERANT_TRAILERS = re.compile(_section(_TOLERANT_LINE))
 METHOD_RE = re.compile(TOKEN)
 FIELD_NAME_RE = re.compile(TOKEN)
 TARGET_RE = re.compile(TARGET)
-VERSION_RE = re.compile(rb"[0-9]\.[0-9]")
 REASON_RE = re.compile(REASON)
 # As a sender may write it: no blank at either end, and of the control characters only those that h11 lets pass
 FIELD_VALUE_RE = re.compile(rb"(?:[^\x00\t-\r ]++(?:[\t ]++[^\x00\t-\r ]++)*+)?+")
