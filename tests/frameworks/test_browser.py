@@ -196,10 +196,15 @@ def test_page_with_resources_over_tls(browse: Any, alpn: list[str], version: str
     assert site.server.accepted <= connections < len(site.records)
 
 
-# it opens a connection with HTTP/1.1 for this, unless a server offers more than ours does
-@pytest.mark.parametrize("alpn", [["http/1.1"], ["h2", "http/1.1"]], ids=["http-1.1", "beside-http-2"])
-def test_websocket_of_a_browser_is_compressed_and_closed_cleanly(browse: Any, alpn: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("alpn", "version"),
+    [(["http/1.1"], "HTTP/1.1"), (["h2", "http/1.1"], "HTTP/2.0")],  # for the latter, on the connection of the page
+    ids=["http-1.1", "http-2"],
+)
+def test_websocket_of_a_browser_is_compressed_and_closed_cleanly(browse: Any, alpn: list[str], version: str) -> None:
     reported.clear()
-    _, result = browse(alpn, "/socket")
+    site, result = browse(alpn, "/socket")
+    [record] = [one for one in site.records if one.target == "/websocket"]
+    assert record.protocol == version
     assert (result["heard"], result["code"], result["clean"]) == ([4, 100_000], 4000, True)
     assert result["extensions"].startswith("permessage-deflate")
