@@ -29,8 +29,8 @@ LAYERS: dict[int, tuple[str, ...]] = {
     2: ("exchanges/",),
     3: (
         "protocol", "messages", "httprequest", "httpresponse", "compose", "bodies", "filebody", "fieldtext",
-        "fieldtools", "urls", "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo", "wsaccepting", "wsmessages",
-        "accesslog", "accessrecord", "certificates", "admission", "probes", "metrics",
+        "fieldtools", "urls", "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo",
+        "wsaccepting", "wsmessages", "accesslog", "accessrecord", "certificates", "admission", "probes", "metrics",
         "origins", "redirects", "cookies", "decoding", "forms", "replay", "saving",
     ),
     4: (
