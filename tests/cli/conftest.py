@@ -22,6 +22,7 @@ BANNER = re.compile(r"gruvihttp serving (.+) at (.+) \(Ctrl-C stops\)\n")
 
 Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Serve: TypeAlias = Callable[..., "Served"]
+Expect: TypeAlias = Callable[["subprocess.CompletedProcess[bytes]", int, str, str], None]
 
 
 class Served:
@@ -130,3 +131,18 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     authority.cert_pem.write_to_path(paths["ca"])
     authority.issue_cert("localhost").private_key_pem.write_to_path(paths["other"])
     return paths
+
+
+@pytest.fixture
+def expect() -> Expect:
+    """Checks what was said about a mistake: two lines, which are patterns, and whatever follows an empty line."""
+
+    def check(result: subprocess.CompletedProcess[bytes], code: int, what: str, advice: str) -> None:
+        assert result.stdout == b""
+        lines = result.stderr.decode().splitlines()
+        assert re.fullmatch(f"gruvihttp: {what}", lines[0]), lines
+        assert re.fullmatch(f"  {advice}", lines[1]), lines
+        assert lines[2:3] in ([], [""]), lines
+        assert result.returncode == code
+
+    return check

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import re
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from threading import Thread
 from typing import TypeAlias
 
 import pytest
@@ -22,6 +19,7 @@ from gruvihttp.errors import TransportError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[bytes]"]
+Expect: TypeAlias = Callable[["subprocess.CompletedProcess[bytes]", int, str, str], None]
 
 USAGE, APPLICATION, BIND, NETWORK = 2, 3, 4, 5
 
@@ -31,15 +29,6 @@ APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    
 def said(result: subprocess.CompletedProcess[bytes]) -> list[str]:
     assert result.stdout == b""
     return result.stderr.decode().splitlines()
-
-
-def expect(result: subprocess.CompletedProcess[bytes], code: int, what: str, advice: str) -> None:
-    """The two lines, which are patterns, and whatever follows an empty line."""
-    lines = said(result)
-    assert re.fullmatch(f"gruvihttp: {what}", lines[0]), lines
-    assert re.fullmatch(f"  {advice}", lines[1]), lines
-    assert lines[2:3] in ([], [""]), lines
-    assert result.returncode == code
 
 
 # the application
@@ -187,7 +176,7 @@ APPLICATIONS = {
 
 @pytest.mark.parametrize(("name", "files", "code", "what", "advice"), APPLICATIONS.values(), ids=APPLICATIONS)
 def test_application_that_cannot_be_served(
-    run: Run, name: str, files: dict[str, str], code: int, what: str, advice: str
+    run: Run, expect: Expect, name: str, files: dict[str, str], code: int, what: str, advice: str
 ) -> None:
     expect(run("serve", name, files=files), code, what, advice)
 
@@ -306,11 +295,11 @@ USAGES = {
 
 
 @pytest.mark.parametrize(("arguments", "what", "advice"), USAGES.values(), ids=USAGES)
-def test_argument_that_is_wrong(run: Run, arguments: list[str], what: str, advice: str) -> None:
+def test_argument_that_is_wrong(run: Run, expect: Expect, arguments: list[str], what: str, advice: str) -> None:
     expect(run(*arguments, files={"hello.py": APP}), USAGE, what, advice)
 
 
-def test_key_of_another_certificate_is_named(run: Run, certificate: dict[str, str]) -> None:
+def test_key_of_another_certificate_is_named(run: Run, expect: Expect, certificate: dict[str, str]) -> None:
     result = run("serve", "--tls-cert", certificate["cert"], "--tls-key", certificate["other"])
     expect(result, USAGE, "cannot use .*: the key belongs to another certificate", "give its own key")
 
@@ -318,7 +307,7 @@ def test_key_of_another_certificate_is_named(run: Run, certificate: dict[str, st
 # addresses
 
 
-def test_port_in_use_names_who_uses_it(run: Run) -> None:
+def test_port_in_use_names_who_uses_it(run: Run, expect: Expect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = run("serve", "--bind", f"127.0.0.1:{port}")
@@ -331,7 +320,7 @@ def test_port_in_use_names_who_uses_it(run: Run) -> None:
     )  # fmt: skip
 
 
-def test_unix_socket_in_use_names_who_uses_it(run: Run, tmp_path: Path) -> None:
+def test_unix_socket_in_use_names_who_uses_it(run: Run, expect: Expect, tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
     with socket.socket(socket.AF_UNIX) as taken:
         taken.bind(str(path))
@@ -354,7 +343,7 @@ BINDS = {
 @pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["alone", "workers"])
 @pytest.mark.parametrize(("address", "what", "advice"), BINDS.values(), ids=BINDS)
 def test_address_that_cannot_be_listened_on(
-    run: Run, address: str, what: str, advice: str, workers: list[str]
+    run: Run, expect: Expect, address: str, what: str, advice: str, workers: list[str]
 ) -> None:
     result = run("serve", "--bind", address, *workers, files={"hello.py": APP})
     expect(result, BIND, f"cannot listen on {re.escape(address)}: {what}", advice)
@@ -370,7 +359,7 @@ IN_WORKERS = {
 
 @pytest.mark.parametrize(("arguments", "code", "what", "advice"), IN_WORKERS.values(), ids=IN_WORKERS)
 def test_mistake_with_workers_is_said_once(
-    run: Run, arguments: list[str], code: int, what: str, advice: str
+    run: Run, expect: Expect, arguments: list[str], code: int, what: str, advice: str
 ) -> None:
     expect(run("serve", "--workers", "3", "--bind", "127.0.0.1:0", *arguments), code, what, advice)
 
@@ -393,96 +382,3 @@ def test_address_that_is_not_permitted(address: str, advice: str) -> None:
     mistake = refusal(parse_bind(address), exc)
     assert (mistake.message, mistake.exit_code) == (f"cannot listen on {address}: Permission denied", BIND)
     assert mistake.advice.startswith(advice)
-
-
-# the network
-
-
-def test_port_that_nobody_listens_on(run: Run) -> None:
-    with socket.socket() as bound:  # it refuses, and nobody else gets it
-        bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
-        result = run("get", f"http://127.0.0.1:{port}/")
-    expect(result, NETWORK, f"nobody listens at 127.0.0.1:{port}", "start the server, or correct the port")
-
-
-def test_host_that_does_not_exist(run: Run) -> None:
-    result = run("get", "http://nobody.invalid/")
-    expect(result, NETWORK, "there is no host 'nobody.invalid': .*", "check its spelling")
-
-
-def answer_once(listening: socket.socket, answer: bytes) -> Thread:
-    """Accept one connection, read a little, send `answer` and close."""
-
-    def work() -> None:
-        with closing(listening.accept()[0]) as sock:
-            sock.settimeout(30)
-            sock.recv(65536)
-            sock.sendall(answer)
-
-    thread = Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-ANSWERS = {
-    "not-http": (b"220 mail ESMTP\r\n\r\n", "does not answer with HTTP: .*", "is it a server for HTTP, without TLS.*"),
-    "nothing": (b"", ".*", "try again"),
-    "half-a-head": (b"HTTP/1.1 200 OK\r\nContent-", "the response ended before it was complete", "try again"),
-    "half-a-body": (
-        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "the response ended before it was complete", "try again",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("answer", "what", "advice"), ANSWERS.values(), ids=ANSWERS)
-def test_answer_that_is_none(run: Run, answer: bytes, what: str, advice: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = answer_once(listening, answer)
-        result = run("get", f"http://127.0.0.1:{listening.getsockname()[1]}/")
-        thread.join(30)
-    expect(result, NETWORK, rf".*127\.0\.0\.1:\d+.*{what}", advice)
-
-
-def test_server_that_says_nothing(run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        result = run("get", "--timeout", "100ms", url)
-    expect(result, NETWORK, rf"{re.escape(url)}: nothing came for 0\.1 seconds", r"wait longer: --timeout 0\.4")
-
-
-def test_tls_where_there_is_none(run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = answer_once(listening, b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        port = listening.getsockname()[1]
-        result = run("get", f"https://127.0.0.1:{port}/")
-        thread.join(30)
-    expect(result, NETWORK, f"127.0.0.1:{port} and we cannot agree on TLS: .*", f".*http://127.0.0.1:{port}")
-
-
-def test_certificate_that_nobody_vouches_for(run: Run, certificate: dict[str, str]) -> None:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate["cert"], certificate["key"])
-
-    def shake_hands(listening: socket.socket) -> None:
-        with closing(listening.accept()[0]) as sock:
-            sock.settimeout(30)
-            try:
-                context.wrap_socket(sock, server_side=True)
-            except ssl.SSLError:
-                pass
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = Thread(target=shake_hands, args=[listening], daemon=True)
-        thread.start()
-        result = run("get", f"https://127.0.0.1:{listening.getsockname()[1]}/")
-        thread.join(30)
-    expect(result, NETWORK, "the certificate of .* is not accepted: .*", "name whom to trust.*--insecure")
-
-
-def test_file_that_cannot_be_written(run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = answer_once(listening, b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
-        result = run("get", "-o", "none/file", f"http://127.0.0.1:{listening.getsockname()[1]}/")
-        thread.join(30)
-    expect(result, USAGE, "cannot write none/file: No such file or directory", "name another file with -o")
