@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import Any, TypeAlias
 
 import gevent
 import pytest
-import trustme
+from server_fixtures import authority, client_tls, server_tls  # noqa: F401  # fixtures
 
 from gruvihttp import HttpClient, TransportError
 from gruvihttp.testing import RawPeer, Script, ScriptedPeer
@@ -101,27 +100,6 @@ def ticks() -> Iterator[list[int]]:
     ticking = gevent.spawn(tick)
     yield counted
     ticking.kill()
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A server's context for ``localhost`` and 127.0.0.1."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="session")
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A client's context that trusts the authority."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 # servers that are processes of their own

@@ -19,7 +19,7 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
-import trustme
+from server_fixtures import authority, client_tls, server_tls  # noqa: F401  # fixtures
 
 from gruvihttp.errors import TransportError
 from gruvihttp.net.deadline import moment_after
@@ -305,27 +305,6 @@ def nothing_is_reported(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     monkeypatch.setattr(hub, "print_exception", lambda context, *error: reported.append((context, error)))
     yield
     assert reported == []
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A server's context for ``localhost`` and 127.0.0.1."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="session")
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A client's context that trusts the authority."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 @pytest.fixture
