@@ -63,6 +63,11 @@ class Notifier:
         watched = period.isdecimal() and pid in ("", str(os.getpid()))
         return cls(address, int(period) / 1e6 if watched else None)
 
+    @property
+    def is_heard(self) -> bool:
+        """Has somebody asked to be told?"""
+        return self._address is not None
+
     def ready(self, status: str = "") -> None:
         """It serves, for the first time or after a reload."""
         self._tell("READY=1", *([f"STATUS={status}"] if status else []))

@@ -27,12 +27,13 @@ class Renewal:
     def signals(self) -> dict[int, Callable[[], object]]:
         """What to do on which signal.
 
-        SIGHUP is left alone where nothing can be renewed: a terminal sends it when it closes.
+        SIGHUP is left alone where nothing can be renewed, since a terminal sends it when it closes. A service manager
+        that sends it means a reload, even if there is nothing to do.
         """
         actions: dict[int, Callable[[], object]] = {}
         if self._log_file is not None:
             actions[signal.SIGUSR1] = self.reopen
-        if self._log_file is not None or self._certificates is not None:
+        if self._log_file is not None or self._certificates is not None or self._notifier.is_heard:
             actions[signal.SIGHUP] = self.renew
         return actions
 

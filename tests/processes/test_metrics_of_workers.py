@@ -77,7 +77,7 @@ def test_worker_that_hangs_does_not_keep_the_others_from_being_counted(serve: An
     sock = socket.create_connection(started.address)
     sock.sendall(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
     assert counts(started)["ready"] == 1
-    started.send(signal.SIGINT)
+    assert started.end(signal.SIGINT) == 0  # which ends the one that hangs, too
 
 
 def test_probes_of_the_parent_say_how_the_server_is(serve: Any) -> None:
