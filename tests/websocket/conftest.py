@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
 import pytest
-from server_fixtures import authority, server_tls  # noqa: F401  # fixtures
+import trustme
 
 from gruvihttp import HttpServer, websocket
 from gruvihttp.testing import ScriptedPeer
@@ -59,6 +60,19 @@ def script() -> Iterator[Callable[..., str]]:
     yield script
     for peer in peers:
         peer.close()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """For a name, and for no address."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
 
 
 @pytest.fixture(autouse=True)
