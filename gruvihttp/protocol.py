@@ -200,7 +200,8 @@ class HttpProtocol(MessageProtocol):
         server.start(data)
 
     def _own_config(self) -> ServerConfig:
-        return ServerConfig(limits=self._limits(), timeouts=self._timeouts or Timeouts.flat(self._timeout))
+        timeouts = self._timeouts or Timeouts.flat(self._timeout)
+        return ServerConfig(limits=self._limits(), timeouts=timeouts, identifier=self.identifier)
 
     def _own_timeouts(self) -> Timeouts:
         return self._timeouts or _client_timeouts(self._timeout)

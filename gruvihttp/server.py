@@ -11,6 +11,7 @@ from typing import Any
 
 from gevent.event import Event
 
+from gruvihttp._version import PRODUCT_ID
 from gruvihttp.accesslog import Log, Recorder, as_log
 from gruvihttp.admission import Admission
 from gruvihttp.exchanges.config import RejectUpload, ServerConfig
@@ -54,7 +55,9 @@ class HttpServer(Server):
 
     `reject_upload` says what becomes of content that still comes when the answer is out: ``"linger"`` drops it for a
     while so that the answer arrives, ``"drain"`` to keep the connection, ``"abort"`` closes at once.
-    `cancel_on_disconnect` ends the greenlet of a request, by GreenletExit, when its client has gone. `multiprocess` is
+    `cancel_on_disconnect` ends the greenlet of a request, by GreenletExit, when its client has gone.
+
+    `identifier` is what the field Server says; with None there is no such field. `multiprocess` is
     what environ says in ``wsgi.multiprocess``: whether other processes serve the same application.
 
     ::
@@ -87,6 +90,7 @@ class HttpServer(Server):
         websocket_compat: WebSocketCompat = "gevent",
         reject_upload: RejectUpload = "linger",
         cancel_on_disconnect: bool = False,
+        identifier: str | None = PRODUCT_ID,
         multiprocess: bool = False,
     ) -> None:
         chosen = as_log(access_log)
@@ -98,6 +102,7 @@ class HttpServer(Server):
             on_refusal=None if self._recorder is None else self._recorder.refused,
             reject_upload=reject_upload,
             cancel_on_disconnect=cancel_on_disconnect,
+            identifier=identifier,
         )
         self._proxies: TrustedProxies | None = None
         if trusted_proxies is not None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+from gruvihttp._version import PRODUCT_ID
+from gruvihttp.exchanges.response import CommonLines
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.workers import Workers
 from gruvihttp.limits import H2Limits, Limits, Timeouts
@@ -39,11 +41,18 @@ class ServerConfig:
     room: Room = field(default_factory=Room)
     reject_upload: RejectUpload = "linger"
     cancel_on_disconnect: bool = False
+    identifier: str | None = PRODUCT_ID  # what stands in Server; None: that field is left out
+
+    @cached_property
+    def common_lines(self) -> CommonLines:
+        """What stands in every response."""
+        return CommonLines(self.identifier)
 
     def __post_init__(self) -> None:
         known = get_args(RejectUpload)
         if self.reject_upload not in known:
             raise ValueError(f"reject_upload must be one of {', '.join(known)}, not {self.reject_upload!r}")
+        CommonLines(self.identifier)  # if it cannot be, say so now
 
     @cached_property
     def drain_bytes(self) -> int:

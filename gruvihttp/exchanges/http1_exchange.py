@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from gruvihttp.errors import LocalProtocolError
-from gruvihttp.exchanges.response import ResponseHead, common_lines, plain_error, sendable_trailers
+from gruvihttp.exchanges.response import CommonLines, ResponseHead, plain_error, sendable_trailers
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
 from gruvihttp.reader import StreamReader
@@ -41,6 +41,7 @@ class Carrier(Protocol):
     """What an exchange needs of its connection."""
 
     channel: Channel
+    common: CommonLines
     drain_bytes: int
     drains_chunks: bool
     held_bytes: int
@@ -258,7 +259,7 @@ class Http1ServerExchange:
         self.sent_bytes = content_bytes
         connection.hold_whole(
             b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n%b%b\r\n%b"
-            % (head.status, head.reason, head.lines, content_bytes, common_lines.of(head), option, content)
+            % (head.status, head.reason, head.lines, content_bytes, connection.common.of(head), option, content)
         )
         return True
 
@@ -345,7 +346,7 @@ class Http1ServerExchange:
             option += b"Transfer-Encoding: chunked\r\n"
         encoder = _SILENT_ENCODER if silent else encoder_of(framing)
         version = b"1.1" if modern else b"1.0"
-        buffers: list[Any] = [head_bytes(version, head, option, announced)]
+        buffers: list[Any] = [head_bytes(version, head, option, announced, connection.common)]
         for piece in self._pieces:
             buffers += encoder.data(piece)
         self._encoder = encoder
@@ -402,7 +403,7 @@ _UNUSUAL_METHODS = frozenset((b"HEAD", b"CONNECT"))
 _NO_TRAILERS = Headers()
 
 
-def head_bytes(version: bytes, head: ResponseHead, option: bytes, announced: int | None) -> bytes:
+def head_bytes(version: bytes, head: ResponseHead, option: bytes, announced: int | None, common: CommonLines) -> bytes:
     """The bytes of a response's head; `option` are the lines that concern framing and connection."""
     if announced is not None:
         option = b"Content-Length: %d\r\n%b" % (announced, option)
@@ -412,5 +413,5 @@ def head_bytes(version: bytes, head: ResponseHead, option: bytes, announced: int
         head.reason,
         head.lines,
         option,
-        common_lines.of(head),
+        common.of(head),
     )

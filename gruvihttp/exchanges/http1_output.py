@@ -24,11 +24,22 @@ _STRETCH = 16  # pieces of content without a pause, of 64 KiB or of a byte: some
 class Http1Output(Http1Phases):
     """A connection with output. `current` is the exchange that is being answered, if there is one."""
 
-    __slots__ = ("_flush_wanted", "_held", "_sending", "_stall", "_stretch", "_workers", "current", "held_bytes")
+    __slots__ = (
+        "_flush_wanted",
+        "_held",
+        "_sending",
+        "_stall",
+        "_stretch",
+        "_workers",
+        "common",
+        "current",
+        "held_bytes",
+    )
 
     def __init__(self, channel: Channel, config: ServerConfig) -> None:
         super().__init__(channel, config)
         self.current: Http1ServerExchange | None = None
+        self.common = config.common_lines  # what every response says
         self.held_bytes = 0
         self._held: list[Any] = []
         self._flush_wanted = False

@@ -362,7 +362,7 @@ class ServerConnection(Http1Input):
         try:
             if status is not None:
                 head, content = plain_error(status)
-                self.hold(head_bytes(b"1.1", head, CLOSE, len(content)) + content)
+                self.hold(head_bytes(b"1.1", head, CLOSE, len(content), self.common) + content)
             self._finish(unread=True)
         except (TransportError, Timeout):
             self.abort()

@@ -20,7 +20,7 @@ from greenlet import greenlet
 from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.http1_exchange import BROKEN_OFF, COMPLETE, DETACHED, NO_CONTENT, Ending
 from gruvihttp.exchanges.http2_tunnel import StreamChannel, as_upgrade
-from gruvihttp.exchanges.response import ResponseHead, common_fields, plain_error, sendable_trailers
+from gruvihttp.exchanges.response import CommonLines, ResponseHead, plain_error, sendable_trailers
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
@@ -44,6 +44,7 @@ class Carrier(Protocol):
     """What an exchange needs of its connection."""
 
     channel: Channel
+    common: CommonLines
     engine: H2Engine
     notes: Any
     owner: Any
@@ -398,7 +399,7 @@ class Http2ServerExchange:
         head = self.head
         assert head is not None  # `_announced` has looked
         fields = _lowered(head.fields)
-        fields += common_fields(head)
+        fields += self.connection.common.fields_of(head)
         if self.upgrade and head.status < 300:
             head.status = 501  # a client would take 200 for a yes, and what follows for the other protocol
         silent = has_no_content(self.request.method, head.status)

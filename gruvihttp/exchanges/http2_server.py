@@ -92,6 +92,7 @@ class Http2ServerConnection:
         self.channel = channel
         self.owner = owner
         self.notes: Any = None
+        self.common = config.common_lines
         self.requests = 0
         self.engine = H2Engine(SERVER, config.h2_settings, config.limits, config.h2_limits)
         self.refusal: tuple[Request | None, bytes] = (None, b"")  # what is known of the latest one

@@ -13,7 +13,7 @@ from gruvihttp._version import PRODUCT_ID
 from gruvihttp.errors import LocalProtocolError
 from gruvihttp.sansio.headers import EMPTY, FORBIDDEN_IN_TRAILERS, Field, Headers
 
-__all__ = ["PHRASES", "ResponseHead", "common_fields", "common_lines", "plain_error", "sendable_trailers"]
+__all__ = ["PHRASES", "CommonLines", "ResponseHead", "plain_error", "sendable_trailers"]
 
 PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 PHRASES[413] = b"Content Too Large"  # RFC 9110 §15.5.14; older Pythons have the name that it had before
@@ -60,14 +60,22 @@ def sendable_trailers(trailers: list[tuple[str, str]]) -> Headers:
     return checked
 
 
-class _CommonLines:
-    """The lines that a server adds to each response: Date, made once a second, and Server."""
+class CommonLines:
+    """The lines that a server adds to each response: Date, made once a second, and Server, if it has an `identifier`.
 
-    def __init__(self) -> None:
+    Raises ValueError for an identifier that cannot be a field's value.
+    """
+
+    def __init__(self, identifier: str | None = PRODUCT_ID) -> None:
         self._second = -1
         self._date = b""
-        self._server = b"Server: %b\r\n" % PRODUCT_ID.encode("ascii")
+        self._server = b""
         self._both = b""
+        self._split: dict[bytes, list[Field]] = {}
+        if identifier is not None:
+            if not identifier.isascii() or not identifier.isprintable() or identifier.strip() != identifier:
+                raise ValueError(f"{identifier!r} cannot stand in Server: use printable ASCII")
+            self._server = b"Server: %b\r\n" % identifier.encode("ascii")
 
     def of(self, head: ResponseHead) -> bytes:
         """Those of the lines that the application has not given itself."""
@@ -80,19 +88,12 @@ class _CommonLines:
             return self._both
         return (b"" if head.has_date else self._date) + (b"" if head.has_server else self._server)
 
-
-common_lines = _CommonLines()
-
-
-def common_fields(head: ResponseHead) -> list[Field]:
-    """The same as fields, with names in lower case."""
-    lines = common_lines.of(head)
-    fields = _common_fields.get(lines)
-    if fields is None:
-        _common_fields.clear()  # it was of the second before
-        split = [line.partition(b": ") for line in lines.split(b"\r\n") if line]
-        fields = _common_fields[lines] = [(name.lower(), value) for name, _, value in split]
-    return fields
-
-
-_common_fields: dict[bytes, list[Field]] = {}
+    def fields_of(self, head: ResponseHead) -> list[Field]:
+        """The same as fields, with names in lower case."""
+        lines = self.of(head)
+        fields = self._split.get(lines)
+        if fields is None:
+            self._split.clear()  # it was of the second before
+            parts = [line.partition(b": ") for line in lines.split(b"\r\n") if line]
+            fields = self._split[lines] = [(name.lower(), value) for name, _, value in parts]
+        return fields

@@ -15,6 +15,9 @@ from gevent.event import Event
 
 from gruvihttp._version import PRODUCT_ID
 from gruvihttp.errors import IncompleteMessage, RemoteProtocolError, Timeout, TransportError
+from gruvihttp.protocol import HttpProtocol
+from gruvihttp.server import HttpServer
+from gruvihttp.testing import RawPeer, memory_pair
 from gruvihttp.wsgi import FileWrapper
 
 GUARD = 10.0
@@ -108,6 +111,38 @@ def test_every_answer_has_date_and_server(serve: Any) -> None:
         assert answer["Server"] == PRODUCT_ID
         assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", answer["Date"])
         assert parsedate_to_datetime(answer["Date"])
+
+
+@pytest.mark.parametrize("identifier", ["something/1", None])
+def test_name_of_the_server_is_what_the_operator_says(serve: Any, speak_http2: Any, identifier: str | None) -> None:
+    served = serve(lambda e, s: (s("200 OK", []), [b"ok"])[1], identifier=identifier)
+    talk = served.connect()
+    assert talk.get()["Server"] == identifier
+    assert talk.ask(b"GET / HTTP/1.1\r\n\r\n")["Server"] == identifier  # a refusal
+    streams = speak_http2(served.server.address)
+    stream = streams.begin("/")
+    streams.answer(stream)
+    assert streams.heads[stream].get("server") == identifier
+
+
+def test_identifier_of_a_protocol_is_what_its_answers_say() -> None:
+    class Named(HttpProtocol):
+        identifier = "named"
+
+    ours, theirs = memory_pair()
+    protocol = Named(True, lambda e, s: (s("200 OK", []), [b"ok"])[1])
+    protocol.connection_made(ours)
+    protocol.start()
+    peer = RawPeer(theirs)
+    peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"\r\nServer: named\r\n" in peer.read_until()
+    peer.close()
+
+
+@pytest.mark.parametrize("identifier", ["a\r\nX: 1", "é", " padded"], ids=repr)
+def test_identifier_that_cannot_be_sent_is_refused(identifier: str) -> None:
+    with pytest.raises(ValueError, match="cannot stand in Server"):
+        HttpServer(lambda e, s: [], identifier=identifier)
 
 
 @pytest.mark.parametrize("name", ["Date", "date", "Server", "SERVER"])
