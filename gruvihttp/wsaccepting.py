@@ -55,7 +55,7 @@ def accept(
     `subprotocols` are ours, the best first. `check_origin` gets the Origin of the request, None without one; without
     that hook every page in every browser may connect with its user's cookies. A message of more than
     `max_message_size` bytes (characters, if it is text) ends the connection. `headers` are added to the response.
-    `compress` agrees to permessage-deflate where the client offers it, at the price of 300 KB of memory or so. With
+    `compress` agrees to permessage-deflate where the client offers it, at the price of 100 to 300 KB of memory. With
     `ping_interval`, in seconds, the client is pinged so often, and given up (1006) when it says nothing to that while
     somebody receives.
 
