@@ -278,11 +278,11 @@ class Http2ServerExchange:
         self._check_open()
         if not self.head_sent:
             self._commit(self._announced(None))
+        self.connection.flush_soon()
         if self._is_silent:
             return False
         self._engine.offer(self.stream, data)
         self.sent_bytes += len(data)
-        self.connection.flush_soon()
         if self.stream.queued_bytes >= LOW_WATER_BYTES:
             self._await_queue(LOW_WATER_BYTES - 1, self.connection.write_timeout)
         return True
@@ -314,8 +314,9 @@ class Http2ServerExchange:
             length = None if self.response_trailers else len(content)
             self._commit(self._announced(length), empty=not content and not trailers.fields)
         if not self._is_silent:
+            ends = not trailers.fields
             if content:
-                self._engine.offer(self.stream, content)
+                self._engine.offer(self.stream, content, end=ends)
                 self.sent_bytes += len(content)
             if not self.stream.end_offered:
                 self._engine.finish(self.stream, trailers)
@@ -407,7 +408,6 @@ class Http2ServerExchange:
         self._engine.send_checked(self.stream, head.status, fields, announced, end=end)
         self._is_silent = silent
         self.head_sent = True
-        self.connection.flush_soon()
 
     def _await_queue(self, most_bytes: int, patience: float | None) -> None:
         """Wait until so much is left in the queue at most. Raises Timeout("write") when there is no progress."""

@@ -181,7 +181,7 @@ class Sender:
         self.make_ready(stream)
 
     def _produce_content(self, output: list[Any], limit: int) -> int:
-        produced = 0
+        produced = given = 0
         ready = self._ready
         most = self.frame_bytes
         head_bytes = frames.FRAME_HEAD_BYTES
@@ -190,7 +190,11 @@ class Sender:
             if room <= 0:
                 break
             stream = ready.popleft()
-            length = min(stream.queued_bytes, stream.send_window, self.window, most, room)
+            length = stream.queued_bytes
+            if length > room or length > most:
+                length = min(room, most)
+            if length > stream.send_window or length > self.window:
+                length = min(stream.send_window, self.window)
             if length <= 0:  # closed, or SETTINGS have taken its window away
                 stream.in_ready = False
                 continue
@@ -205,7 +209,7 @@ class Sender:
             self.window -= length
             produced += head_bytes + length
             # what we send is going to be acknowledged, by some in small steps
-            self._allowance.give(2 + (length >> 10))
+            given += 2 + (length >> 10)
             if left and stream.send_window > 0:
                 ready.append(stream)
                 continue
@@ -214,6 +218,8 @@ class Sender:
                 self._has_ended(stream, output)
             elif not left and stream.end_offered:
                 self.end(stream)
+        if given:
+            self._allowance.give(given)
         return produced
 
     def _has_ended(self, stream: Stream, output: list[Any]) -> None:
