@@ -107,7 +107,11 @@ def descriptors() -> Callable[[], int]:
     """Counts the open file descriptors of this process."""
 
     def count() -> int:
-        gc.collect()  # what earlier tests have dropped does not count
-        return len(os.listdir("/proc/self/fd"))
+        counted, before = 0, -1
+        while counted != before:  # what earlier tests have dropped or are still closing does not count
+            gc.collect()
+            gevent.idle()
+            counted, before = len(os.listdir("/proc/self/fd")), counted
+        return counted
 
     return count

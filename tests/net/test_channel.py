@@ -256,7 +256,7 @@ def test_no_descriptor_is_left(make_pair: Callable[[str], Pair], descriptors: Ca
             stuck.join(timeout=10)
             assert isinstance(waiting.exception, TransportError)
             assert isinstance(stuck.exception, TransportError)
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 # facts

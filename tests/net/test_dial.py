@@ -229,7 +229,7 @@ def test_full_backlog_is_a_timeout_of_the_connect_phase(
     with pytest.raises(Timeout, match="cannot connect to unix:") as caught:
         dial(full_listener.getsockname(), deadline=moment_after(0.03))
     assert caught.value.phase == "connect"
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_connection_comes_when_the_backlog_has_room(full_listener: socket.socket) -> None:
@@ -262,7 +262,7 @@ def test_swallowed_packets_are_a_timeout(silent_address: tuple[str, int], descri
     with pytest.raises(Timeout, match=r"cannot connect to 127\.0\.0\.1") as caught:
         dial(silent_address, deadline=moment_after(0.03))
     assert caught.value.phase == "connect"
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_address_that_swallows_packets_leaves_time_for_the_next(
@@ -282,7 +282,7 @@ def test_killed_dial_leaves_no_descriptor(silent_address: tuple[str, int], descr
     dialling = gevent.spawn(dial, silent_address)
     gevent.sleep(0)
     dialling.kill()
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_callers_own_timeout_passes_through(silent_address: tuple[str, int]) -> None:

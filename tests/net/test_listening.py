@@ -110,7 +110,7 @@ def test_port_that_is_free_for_none_after_many_attempts(
     with pytest.raises(TransportError) as caught:
         accepted.open(("several", 0))
     assert caught.value.errno == errno.EADDRINUSE
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
@@ -126,7 +126,7 @@ def test_port_in_use_names_the_address(accepted: Accepted, descriptors: Callable
     with pytest.raises(TransportError, match=rf"cannot listen on 127\.0\.0\.1:{listener.address[1]}: ") as caught:
         accepted.open(listener.address)
     assert caught.value.errno == errno.EADDRINUSE
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_port_can_be_used_again_at_once(accepted: Accepted, until: Until) -> None:
@@ -224,7 +224,7 @@ def test_failed_mode_leaves_nothing_behind(
     before = descriptors()
     with pytest.raises(PermissionError):
         accepted.open(str(tmp_path / "s"), mode=0o600)
-    assert descriptors() == before
+    assert descriptors() <= before
     assert not (tmp_path / "s").exists()
 
 

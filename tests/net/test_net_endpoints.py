@@ -130,7 +130,7 @@ def test_create_connection_with_an_error_in_the_factory_leaves_nothing_open(
         create_connection(factory, echo.address)
     echo.wait_for_connections(2)
     echo.connections[1].close()
-    assert descriptors() <= before  # what earlier tests have left may close meanwhile
+    assert descriptors() <= before
     transport.close()
 
 
@@ -615,7 +615,7 @@ def test_no_descriptor_is_left_by_a_server(
         socket.create_connection(server.address).close()
     until(lambda: server.handshake_failures == 5)
     server.close()
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 # running
