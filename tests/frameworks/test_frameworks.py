@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
-from gruvihttp import HttpPool, HttpServer, IncompleteMessage
+from gruvihttp import Error, HttpPool, HttpServer
 
 HERE = Path(__file__).resolve().parent
 FILE_BYTES = 300_000  # the system sends it where it can
@@ -54,13 +56,27 @@ def application(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     return made
 
 
-@pytest.fixture
-def client(application: Application) -> Iterator[HttpPool]:
-    """A client of a server that serves the application; ``url`` is where."""
+@pytest.fixture(scope="session")
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS of the server and of the client."""
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    for context in (server, client):
+        context.set_alpn_protocols(["h2", "http/1.1"])
+    return server, client
+
+
+@pytest.fixture(params=["http-1.1", "http-2"])
+def client(request: pytest.FixtureRequest, application: Application, contexts: Any) -> Iterator[HttpPool]:
+    """A client of a server that serves the application; ``url`` is where. HTTP/2 is spoken over TLS."""
     server = HttpServer(application.serve)
-    server.listen(("127.0.0.1", 0))
-    with HttpPool(timeout=20, cookies=True) as pool:
-        pool.url = f"http://127.0.0.1:{server.address[1]}"  # type: ignore[attr-defined]
+    secure = request.param == "http-2"
+    server.listen(("127.0.0.1", 0), contexts[0] if secure else False)
+    with HttpPool(timeout=20, http2=secure, ssl=contexts[1] if secure else None) as pool:
+        pool.url = f"http{'s' if secure else ''}://127.0.0.1:{server.address[1]}"  # type: ignore[attr-defined]
         yield pool
     server.close(0)
 
@@ -81,7 +97,9 @@ def ask(client: Any) -> Ask:
 def token_of(client: HttpPool) -> dict[str, str]:
     """The field by which Django's forms show that they are its own; nothing for others."""
     cookies = {cookie.name: cookie.value or "" for cookie in client.cookies or ()}
-    return {"X-CSRFToken": cookies["csrftoken"]} if "csrftoken" in cookies else {}
+    if "csrftoken" not in cookies:
+        return {}
+    return {"X-CSRFToken": cookies["csrftoken"], "Referer": client.url}  # type: ignore[attr-defined]
 
 
 def test_page_and_its_head(ask: Ask) -> None:
@@ -168,7 +186,7 @@ def test_failure_is_a_500_that_tells_nothing(ask: Ask, caplog: pytest.LogCapture
 
 
 def test_failure_in_the_middle_is_seen_as_one(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR), pytest.raises(IncompleteMessage):
+    with caplog.at_level(logging.ERROR), pytest.raises(Error):
         ask("GET", "/broken-stream").content  # noqa: B018  # reading it is what fails
     assert "secret detail" in caplog.text
 
