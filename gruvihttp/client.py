@@ -14,15 +14,12 @@ from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.opening import Client, start_protocol
 from gruvihttp.net.protocol import MessageProtocol
 from gruvihttp.net.sockets import Address
-from gruvihttp.net.tls import TlsOption, client_context
+from gruvihttp.net.tls import ALPN, TlsOption, client_context
 from gruvihttp.net.transport import Transport
 from gruvihttp.protocol import HttpProtocol
 from gruvihttp.proxy import ProxyOption, open_tunnel, proxy_of
 
 __all__ = ["HttpClient"]
-
-# What TLS offers (RFC 7301) for the versions that it can settle
-_ALPN = {"2": ("h2",), "auto": ("h2", "http/1.1")}
 
 
 class HttpClient(Client):
@@ -54,7 +51,7 @@ class HttpClient(Client):
         super().__init__(self._create_protocol, timeout.read if isinstance(timeout, Timeouts) else timeout)
         self._timeouts = timeout if isinstance(timeout, Timeouts) else None
         self._version = version
-        self._alpn = _ALPN.get(version, ())
+        self._alpn = ALPN.get(version, ())
         self._hostname: str | None = None
         self._port: int | None = None  # where that is not the peer's, which is a proxy
         self._create_protocol()  # says now what is wrong with the arguments

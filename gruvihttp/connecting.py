@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 from gruvihttp.compose import ComposedRequest, raw_fields
+from gruvihttp.exchanges.http2_client import Http2ClientConnection
 from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.endpoints import create_connection
 from gruvihttp.net.opening import start_protocol
@@ -17,7 +18,7 @@ from gruvihttp.protocol import HttpProtocol
 from gruvihttp.proxy import Proxy, ProxyOption, open_tunnel, proxy_of
 from gruvihttp.sansio.headers import Field
 
-__all__ = ["AddressOf", "Connector", "OriginConnection"]
+__all__ = ["AddressOf", "Connector", "OriginConnection", "SharedConnection"]
 
 # Where to find an origin: (host, port), the path of a Unix socket, or a connected socket
 AddressOf: TypeAlias = Callable[[Origin], Address]
@@ -28,6 +29,9 @@ class OriginConnection:
     """A connection on which an origin answers, with the protocol that speaks there and its driver."""
 
     __slots__ = ("driver", "protocol", "transport")
+
+    multiplexed = False  # one exchange at a time
+    driver: Any  # of the version that is spoken
 
     def __init__(self, transport: Transport, protocol: HttpProtocol) -> None:
         self.transport = transport
@@ -58,6 +62,38 @@ class OriginConnection:
         self.transport.unpark()
 
 
+class SharedConnection(OriginConnection):
+    """One that carries many exchanges at a time, in HTTP/2. Its driver reads always, so it knows by itself."""
+
+    __slots__ = ("served",)
+
+    multiplexed = True
+    driver: Http2ClientConnection
+
+    def __init__(self, transport: Transport, protocol: HttpProtocol) -> None:
+        super().__init__(transport, protocol)
+        self.served = 0  # exchanges whose responses have come
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes one more exchange, as far as is known."""
+        return self.driver.stays_idle()
+
+    def close(self) -> None:
+        """Say good-bye and close it; what is still due on it is not waited for."""
+        self.driver.leave()
+
+    def watch(self, on_dead: Callable[[], object]) -> None:
+        """Call `on_dead` when the server takes no more requests, or goes."""
+        self.driver.on_refused = on_dead
+        if not self.usable:
+            on_dead()
+
+    def unwatch(self) -> None:
+        """Call nobody."""
+        self.driver.on_refused = None
+
+
 class _ProxyProtocol(HttpProtocol):
     """Speaks with a proxy that carries requests on, and wants to see fields of its own in each."""
 
@@ -75,7 +111,8 @@ class Connector:
     """Knows how to get to origins.
 
     `context_of()` makes the TLS context when it is first needed. `proxy` is an HTTP proxy, to which plain requests are
-    sent as they are, and through which all others go in tunnels. `address_of(origin)` says where an origin is.
+    sent as they are, and through which all others go in tunnels. `address_of(origin)` says where an origin is. With
+    `http2` that is spoken where TLS agrees on it.
     """
 
     def __init__(
@@ -84,7 +121,9 @@ class Connector:
         proxy: ProxyOption | None = None,
         address_of: AddressOf | None = None,
         local_address: Address = None,
+        http2: bool = False,
     ) -> None:
+        self._version = "auto" if http2 else "1.1"
         self._context_of = context_of
         self._proxy: Proxy | None = None if proxy is None else proxy_of(proxy)
         self._address_of = address_of or _own_address
@@ -108,7 +147,7 @@ class Connector:
         def protocol() -> HttpProtocol:
             if self._proxy is not None and origin == self._proxy_origin and self._proxy.headers:
                 return _ProxyProtocol(raw_fields(self._proxy.headers))
-            return HttpProtocol(False, server_name=origin.authority)
+            return HttpProtocol(False, server_name=origin.authority, version=self._version)
 
         context = self._context_of() if origin.scheme == "https" else False
         local_address = None if origin.path else self._local_address
@@ -126,7 +165,8 @@ class Connector:
                 timeout=connect,
                 handshake_timeout=handshake,
             )
-        return OriginConnection(transport, cast(HttpProtocol, made))
+        spoken = cast(HttpProtocol, made)
+        return (SharedConnection if spoken.version == "2" else OriginConnection)(transport, spoken)
 
 
 def _own_address(origin: Origin) -> Address:

@@ -33,33 +33,28 @@ class Courier:
     def carry(self, call: Call) -> PoolResponse:
         """Take a connection, send, and wait for the head of the response. Its content is still to be delivered."""
         started = monotonic()
-        if call.deadline is not None:
-            return self._carry_in_time(call, started)
-        timeouts = call.timeouts
-        slot = self._slots.take(call.origin, timeouts.pool)
+        if call.deadline is None:
+            return self._carry(call, started)
         try:
-            exchange = self._ask(slot, call, timeouts)
-        except BaseException:
-            self._slots.drop(slot)
-            raise
-        return self._received(exchange, slot, call, started)
-
-    def _carry_in_time(self, call: Call, started: float) -> PoolResponse:
-        """The same with a deadline for all of it. Whatever runs out is then called by its name."""
-        try:
-            slot = self._slots.take(call.origin, call.timeouts_now().pool)
-            try:
-                exchange = self._ask(slot, call, call.timeouts_now())
-            except BaseException:
-                self._slots.drop(slot)
-                raise
-        except Timeout as exc:
+            return self._carry(call, started)
+        except Timeout as exc:  # whatever runs out is called by its name
             if exc.phase == "total" or not call.is_overdue():
                 raise
             message = f"timed out: the request as a whole has taken too long ({exc.phase})"
             timeout = Timeout(message, phase="total")
             timeout.retryable = exc.retryable
             raise timeout from exc
+
+    def _carry(self, call: Call, started: float) -> PoolResponse:
+        return self._carry_in(self._slots.take(call.origin, call.timeouts_now().pool), call, started)
+
+    def _carry_in(self, slot: Slot, call: Call, started: float) -> PoolResponse:
+        """The same, in a slot that was taken."""
+        try:
+            exchange = self._ask(slot, call, call.timeouts_now())
+        except BaseException:
+            self._slots.drop(slot)
+            raise
         return self._received(exchange, slot, call, started)
 
     def _ask(self, slot: Slot, call: Call, timeouts: Timeouts) -> ClientExchange:
@@ -97,7 +92,8 @@ class Courier:
         else:
             headers = call.headers if cookie is None else [*call.headers, ("Cookie", cookie)]
             request.send(call.method, call.target, headers, call.body, timeouts=timeouts, expect=call.expect)
-        return connection.driver.collect(-1, request)
+        exchange: ClientExchange = connection.driver.collect(-1, request)
+        return exchange
 
     def _received(self, exchange: ClientExchange, slot: Slot, call: Call, started: float) -> PoolResponse:
         """The head is here, and often everything. Nothing here waits."""

@@ -19,6 +19,7 @@ from gruvihttp.errors import RedirectError
 from gruvihttp.forms import HeadersOption, Pairs, body_of, pairs_of, with_params
 from gruvihttp.marks import switchpoint
 from gruvihttp.net.sockets import Address
+from gruvihttp.net.tls import ALPN
 from gruvihttp.net.trust import CertOption, VerifyOption, client_context_for
 from gruvihttp.origins import Destination, basic_credentials, destination_of
 from gruvihttp.poolcall import Call, Fields, TimeoutOption, has_field, timeouts_of
@@ -28,6 +29,7 @@ from gruvihttp.reader import StreamReader
 from gruvihttp.redirects import REDIRECTS, step_of
 from gruvihttp.replay import rewinder_of
 from gruvihttp.saving import save
+from gruvihttp.sharedcourier import SharedCourier
 from gruvihttp.slots import Counts, Slots
 
 __all__ = ["Auth", "HttpPool", "TimeoutOption"]
@@ -63,6 +65,11 @@ class HttpPool:
     `HttpClient.connect`. `address_of(origin)` returns where to connect to: (host, port), the path of a Unix socket,
     or a connected socket. A URL ``http+unix://%2Frun%2Fapp.sock/path`` leads to a Unix socket as well.
 
+    With `http2`, servers that agree to it over TLS are spoken with in HTTP/2. Then all requests to an origin share one
+    connection, each on a stream of its own, and what interrupts one leaves the others alone. A context given as `ssl`
+    has to offer it: ``set_alpn_protocols(["h2", "http/1.1"])``. A request that the server has refused to look at, as it
+    is leaving, for example, is sent once more on another connection.
+
     A connection that the server has closed is noticed when it is taken, and nobody hears of it. If it breaks later,
     the request is sent once more on a new connection, provided that the connection had been used before, that not a
     byte of the response has come, and that the method is idempotent and the body can be sent again. Nothing else is
@@ -86,14 +93,18 @@ class HttpPool:
         address_of: AddressOf | None = None,
         local_address: Address = None,
         max_ratio: float | None = MAX_RATIO,
+        http2: bool = False,
     ) -> None:
         for name, value in (("per_origin", per_origin), ("in_all", in_all)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number of connections, 1 or more, not {value!r}")
         self._slots = Slots(per_origin, in_all, idle_seconds)
-        connector = Connector(lambda: ssl or client_context_for(verify, cert), proxy, address_of, local_address)
+        alpn = ALPN["auto"] if http2 else ()
+        connector = Connector(
+            lambda: ssl or client_context_for(verify, cert, alpn), proxy, address_of, local_address, http2
+        )
         self._route = connector.route
-        self._courier = Courier(self._slots, connector)
+        self._courier = (SharedCourier if http2 else Courier)(self._slots, connector)
         self._timeouts = timeouts_of(timeout)
         self._jar = CookieJar() if cookies is True else None if cookies is False else cookies
         self._authorization = None if auth is None else basic_credentials(*auth)

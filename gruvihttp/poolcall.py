@@ -71,8 +71,10 @@ class Call:
 
     def repeat(self) -> bool:
         """Make the body ready to be sent once more. False if it cannot be, or if doing it twice is not the same."""
-        if self.method not in IDEMPOTENT:
-            return False
+        return self.method in IDEMPOTENT and self.rewound()
+
+    def rewound(self) -> bool:
+        """Make the body begin again. False if it cannot."""
         if self.body != "":
             if self.rewind is None:
                 return False

@@ -167,10 +167,17 @@ class HttpProtocol(MessageProtocol):
         agreed = transport.get_extra_info("alpn")
         if self._version == "auto":
             self._version = "2" if agreed == "h2" else "1.1"
-        elif self._version == "2" and agreed != "h2" and transport.get_extra_info("ssl") is not None:
+        elif self._version == "2":
+            if agreed == "h2" or transport.get_extra_info("ssl") is None:
+                return
             raise HttpError(
                 f"the server does not agree to HTTP/2: TLS has settled on {agreed or 'no protocol at all'} (ALPN); an "
                 "SSLContext has to offer it with set_alpn_protocols(['h2'])"
+            )
+        elif agreed == "h2":
+            raise HttpError(
+                f"TLS has settled on HTTP/2, which the SSLContext offers, and this client is to speak {self._version}: "
+                "take version='auto', or another context"
             )
 
     def shutdown(self) -> None:

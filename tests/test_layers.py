@@ -35,7 +35,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     ),
     4: (
         "client", "http2client", "proxy", "slots", "connecting", "lease", "pooledresponse", "poolcall", "courier",
-        "pool", "calls",
+        "sharing", "sharedcourier", "pool", "calls",
         "server", "prefork", "worker", "workerlink", "signals", "systemd",
         "wsconnecting", "websocket",
     ),

@@ -76,6 +76,11 @@ class Arrivals:
         """Whether nothing comes any more."""
         return self.ended or self.failure is not None
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether nothing comes any more, and nothing is here."""
+        return self.ended and not self._chunks
+
     # the hub's side
 
     def respond(self, response: Response) -> None:

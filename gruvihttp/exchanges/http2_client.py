@@ -76,9 +76,11 @@ class Http2ClientConnection:
 
     Of `timeouts` it uses `read`, `write` and `total`, of which each request may have its own, `handshake` for the
     server's SETTINGS, and `linger`. `on_informational(exchange, response)` is called for each 1xx, in a greenlet.
-    With `wait_for_settings` nothing is asked before the server has acknowledged our SETTINGS.
+    With `wait_for_settings` nothing is asked before the server has acknowledged our SETTINGS. `on_refused` is called in
+    the hub when it takes no more requests.
     """
 
+    on_refused: Callable[[], object] | None = None
     silent = False  # whether a connection is dead that seemed idle: here that is told before a request is sent
 
     def __init__(
@@ -237,6 +239,14 @@ class Http2ClientConnection:
             if not self._news.wait(deadline):
                 break
 
+    def leave(self) -> None:
+        """Say good-bye as far as the socket takes it at once, and close. Never waits."""
+        self._refuse(HttpError("it was closed"))
+        if self._loss is None:
+            self.engine.goaway()
+        self._flush()
+        self._channel.close()
+
     def lost(self) -> None:
         """The channel was closed."""
         self._lose(TransportError("the connection is closed"))
@@ -247,6 +257,10 @@ class Http2ClientConnection:
     def is_idle(self) -> bool:
         """Whether all is answered to the end, and another request may be sent, as far as is known."""
         return not self._open and self._refusal is None
+
+    def let_go(self) -> bool:
+        """Whether it is idle. Responses that are here to their ends may be read later in any case."""
+        return self.is_idle
 
     def stays_idle(self) -> bool:
         """Whether the connection can still be used."""
@@ -491,6 +505,8 @@ class Http2ClientConnection:
             self._refusal = error
             for waiting in self._queue:
                 waiting.wake()
+            if self.on_refused is not None:
+                self.loop.run_callback(self.on_refused)
 
     def _fail_all(self, error: Error) -> None:
         """Nothing comes any more on any stream; each hears of it."""

@@ -79,6 +79,11 @@ class Http2ClientExchange:
         return self.arrivals.response is None and self.arrivals.failure is not None
 
     @property
+    def is_taken(self) -> bool:
+        """Whether the response has ended and all of its content was taken."""
+        return self.arrivals.is_taken and not self.content.buffer_size
+
+    @property
     def stream_id(self) -> int | None:
         """The number of the stream; None until the request has left."""
         return self._stream.id or None

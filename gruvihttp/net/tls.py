@@ -9,8 +9,10 @@ from typing import Any, TypeAlias, cast
 
 from gruvihttp.net.sockets import RawSocket
 
-__all__ = ["TlsOption", "client_context", "server_context"]
+__all__ = ["ALPN", "TlsOption", "client_context", "server_context"]
 
+# What a client offers for the versions that TLS can settle (RFC 7301)
+ALPN = {"2": ("h2",), "auto": ("h2", "http/1.1")}
 # What users may give as ``ssl=``. A callable gets the raw socket; so it can choose by address, or read new files.
 TlsOption: TypeAlias = bool | ssl.SSLContext | Callable[[RawSocket], ssl.SSLContext]
 

@@ -17,18 +17,22 @@ VerifyOption: TypeAlias = bool | PathOption
 CertOption: TypeAlias = PathOption | tuple[PathOption, PathOption] | None
 
 
-def client_context_for(verify: VerifyOption = True, cert: CertOption = None) -> ssl.SSLContext:
-    """The context that checks servers as `verify` says and shows them `cert`. The same options give the same context.
+def client_context_for(
+    verify: VerifyOption = True, cert: CertOption = None, alpn: tuple[str, ...] = ()
+) -> ssl.SSLContext:
+    """The context that checks servers as `verify` says and shows them `cert`; `alpn` are the protocols to offer.
+
+    The same options give the same context.
 
     Raises OSError (also as ssl.SSLError) for files that cannot be read or used.
     """
     authorities = verify if isinstance(verify, bool) else fspath(verify)
     files = tuple(fspath(one) for one in cert) if isinstance(cert, tuple) else () if cert is None else (fspath(cert),)
-    return _context(authorities, files)
+    return _context(authorities, files, alpn)
 
 
 @lru_cache(maxsize=64)
-def _context(authorities: bool | str, files: tuple[str, ...]) -> ssl.SSLContext:
+def _context(authorities: bool | str, files: tuple[str, ...], alpn: tuple[str, ...]) -> ssl.SSLContext:
     if isinstance(authorities, str):
         is_directory = Path(authorities).is_dir()
         context = ssl.create_default_context(
@@ -43,6 +47,8 @@ def _context(authorities: bool | str, files: tuple[str, ...]) -> ssl.SSLContext:
             _add_bundle(context)
     if files:
         context.load_cert_chain(*files)
+    if alpn:
+        context.set_alpn_protocols(alpn)
     return context
 
 

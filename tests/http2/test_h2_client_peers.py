@@ -304,6 +304,13 @@ def test_server_without_http2_hears_nothing(
         assert peer.received == b""
 
 
+@needs_nginx
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_context_that_offers_more_than_is_spoken_is_a_mistake(nginx: Path, trusting: Any, version: str) -> None:
+    with pytest.raises(HttpError, match="TLS has settled on HTTP/2"):
+        connect(nginx, "tls", trusting("h2"), HttpClient(GUARD, version=version))
+
+
 def test_client_offers_h2_by_itself(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With ssl=True the context is ours, so it offers what is wanted."""
     (tmp_path / "ca.pem").write_bytes(authority.cert_pem.bytes())
