@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 from contextlib import suppress
-from time import clock_gettime_ns
+from time import CLOCK_MONOTONIC, clock_gettime_ns
 from typing import NamedTuple
 
 import gevent
@@ -18,7 +18,6 @@ from gevent import socket
 __all__ = ["Notifier", "PassedSocket", "passed_sockets"]
 
 _FIRST = 3  # SD_LISTEN_FDS_START
-_MONOTONIC = 1  # CLOCK_MONOTONIC, the clock that systemd means
 
 
 class PassedSocket(NamedTuple):
@@ -74,7 +73,7 @@ class Notifier:
 
     def reloading(self) -> None:
         """It loads something anew; `ready` is to follow."""
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={clock_gettime_ns(_MONOTONIC) // 1000}")
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={clock_gettime_ns(CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
         """It is about to end."""

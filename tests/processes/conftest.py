@@ -39,7 +39,7 @@ def app(environ, start_response):
     if path == "/slow":
         gevent.sleep(0.2)
     if path == "/hang":
-        monkey.get_original("time", "sleep")(3600)
+        monkey.get_original("time", "sleep")(60)
     if path == "/read":
         environ["wsgi.input"].read()
     if path == "/crash":
