@@ -30,6 +30,7 @@ except ImportError as exc:
 __all__ = ["HTTPTransport"]
 
 _DEFAULT_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)  # as httpx has them
+_VERSIONS = {2: b"HTTP/2"}  # those that httpx calls otherwise than we do
 _FIRST_PAUSE_SECONDS = 0.5  # before the second attempt to connect that is repeated; twice as long before each later one
 _TIMEOUTS: Mapping[str | None, type[httpx.TimeoutException]] = {
     "pool": httpx.PoolTimeout,
@@ -44,9 +45,10 @@ class HTTPTransport(httpx.BaseTransport):
 
     The arguments are those of httpx: `verify` is a bool, the path of a file or directory of authorities, or an
     ``SSLContext``, which then says all about TLS; `cert` the client's certificate; `trust_env` lets SSL_CERT_FILE and
-    SSL_CERT_DIR name authorities. `limits` bounds connections and how long they stay idle, but not how many are idle.
-    `proxy` is an http:// URL, or httpx's ``Proxy``. `uds` is the path of a Unix socket, to which all connections go.
-    `retries` says how often connecting is tried again.
+    SSL_CERT_DIR name authorities. With `http2`, servers that agree to it over TLS are spoken with in HTTP/2, all
+    requests on one connection; as httpx does it, an ``SSLContext`` that is given is told to offer it. `limits` bounds
+    connections and how long they stay idle, but not how many are idle. `proxy` is an http:// URL, or httpx's ``Proxy``.
+    `uds` is the path of a Unix socket, to which all connections go. `retries` says how often connecting is tried again.
     """
 
     def __init__(
@@ -54,21 +56,28 @@ class HTTPTransport(httpx.BaseTransport):
         verify: ssl.SSLContext | str | bool = True,
         cert: Any = None,  # as httpx has it: a path, or a tuple of two, or of three with a password
         trust_env: bool = True,
+        http1: bool = True,
+        http2: bool = False,
         limits: httpx.Limits = _DEFAULT_LIMITS,
         proxy: httpx.Proxy | httpx.URL | str | None = None,
         uds: str | None = None,
         local_address: str | None = None,
         retries: int = 0,
     ) -> None:
-        self._options = {
+        if not http1:
+            raise ValueError("http1=False is not possible here: which version is spoken is for TLS to settle")
+        self._options: dict[str, Any] = {
             "per_origin": UNBOUNDED if limits.max_connections is None else limits.max_connections,
             "in_all": UNBOUNDED if limits.max_connections is None else limits.max_connections,
             "cookies": False,
             "proxy": None if proxy is None else _proxy_of(proxy),
             "address_of": None if uds is None else lambda origin: uds,
             "local_address": None if local_address is None else (local_address, 0),
+            "http2": http2,
             **_trust(verify, cert, trust_env),
         }
+        if http2 and "ssl" in self._options:
+            self._options["ssl"].set_alpn_protocols(["h2", "http/1.1"])
         self._idle_seconds = float(UNBOUNDED) if limits.keepalive_expiry is None else limits.keepalive_expiry
         self._retries = retries
         self._through_proxy = proxy is not None
@@ -88,7 +97,7 @@ class HTTPTransport(httpx.BaseTransport):
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers],
             stream=_Content(response, self),
             extensions={
-                "http_version": f"HTTP/{response.version}".encode("ascii"),
+                "http_version": _VERSIONS.get(response.version.major) or f"HTTP/{response.version}".encode("ascii"),
                 "reason_phrase": response.reason.encode("latin-1"),
             },
         )
