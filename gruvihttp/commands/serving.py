@@ -130,14 +130,14 @@ def _stop_signals(server: HttpServer, delay: float, notifier: Notifier) -> StopS
         notifier.stopping()
         click.echo(f"gruvihttp {announcement(delay)}", err=True)
         server.leave(delay)
-        if not server.closed:
-            _stop(server)
+        signals.proceed()
 
     def stop() -> None:
         notifier.stopping()
         _stop(server)
 
-    return StopSignals(stop, leave if delay else None)
+    signals = StopSignals(stop, leave if delay else None)
+    return signals
 
 
 def _stop(server: HttpServer) -> None:

@@ -34,6 +34,12 @@ class StopSignals:
         self._previous: dict[int, Any] = {}  # Any: what signal.signal() returns
         self.number = 0
 
+    def proceed(self) -> None:
+        """Stop, as on the signal after that which has started `leave`, unless that has come."""
+        if not self._stopping:
+            self._stopping = True
+            self._stop()
+
     def __enter__(self) -> StopSignals:
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # a shell that starts us in the background says so

@@ -65,6 +65,17 @@ def test_third_signal_does_not_wait_for_requests(serve: Serve) -> None:
         assert served.end(signal.SIGTERM)[0] == 128 + signal.SIGTERM
 
 
+def test_signal_after_the_delay_does_not_wait_for_requests(serve: Serve) -> None:
+    served = serve("--drain-delay", "1ms", "--timeout-graceful", "none", "--timeout-content", "none")
+    with socket.create_connection(("127.0.0.1", served.port), timeout=GUARD) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 100 ")
+        served.send(signal.SIGTERM)
+        assert "not ready" in served.read_line()
+        assert served.read_line().startswith("gruvihttp waits for 1 connection")
+        assert served.end(signal.SIGTERM)[0] == 128 + signal.SIGTERM
+
+
 def test_interrupt_does_not_wait_for_the_delay(serve: Serve) -> None:
     assert serve("--drain-delay", "1h").end(signal.SIGINT) == (0, "")
 
