@@ -1,0 +1,37 @@
+"""What befalls streams and connections of HTTP/2, as the errors that a client's user gets (RFC 9113 §5.4, §7)."""
+
+from __future__ import annotations
+
+from gruvihttp.errors import StreamError
+from gruvihttp.sansio.h2errors import ErrorCode
+from gruvihttp.sansio.h2events import GoAwayReceived, StreamReset
+
+__all__ = ["goaway_error", "reset_error"]
+
+
+def reset_error(event: StreamReset) -> StreamError:
+    """A stream was reset, by either side."""
+    code = event.error_code
+    if event.reason == "GOAWAY":
+        text = "the server is leaving and has not looked at this request"
+    elif event.local:
+        text = f"the server broke the rules of HTTP/2 on this stream: {event.reason}"
+    else:
+        text = f"the server has reset the stream: {_name_of(code)}"
+    error = StreamError(text, error_code=code)
+    error.retryable = event.retryable
+    return error
+
+
+def goaway_error(event: GoAwayReceived) -> StreamError:
+    """The server takes no more requests."""
+    text = "the server is leaving"
+    if event.error_code != ErrorCode.NO_ERROR:
+        text = f"the server has given the connection up: {_name_of(event.error_code)}"
+    if event.debug:
+        text += f" ({event.debug[:64].decode('ascii', 'backslashreplace')!r})"
+    return StreamError(text, error_code=event.error_code)
+
+
+def _name_of(code: int) -> str:
+    return code.name if isinstance(code, ErrorCode) else f"error {code}"
