@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from signal import SIGINT, SIGQUIT, SIGTERM, signal
 from time import monotonic
 from typing import Any
 
@@ -41,6 +42,9 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         """Patch before the application is imported, then begin as every worker does."""
+        # Until then a fork has the handlers of the master, which keep the signal to themselves: it would be lost.
+        for number, handler in ((SIGTERM, self.handle_exit), (SIGQUIT, self.handle_quit), (SIGINT, self.handle_quit)):
+            signal(number, handler)
         monkey.patch_all()
         gevent.reinit()
         super().init_process()

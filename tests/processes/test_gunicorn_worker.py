@@ -51,6 +51,31 @@ def test_stop_does_not_wait_for_idle_connections(gunicorn: Any, load: Any) -> No
     assert idle.recv(1) == b""
 
 
+SLOW_START = """
+import time
+from gevent import monkey
+
+patch_all = monkey.patch_all
+
+def post_fork(server, worker):
+    def slowly():
+        worker.log.info("it patches now")
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            pass
+        patch_all()
+    monkey.patch_all = slowly
+"""
+
+
+def test_signal_that_comes_while_a_worker_begins_is_heeded(gunicorn: Any, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW_START)
+    server = gunicorn("-c", "slow.py", "--graceful-timeout", "60", workers=1)
+    server.wait_for("it patches now")
+    with gevent.Timeout(20):
+        assert server.end(signal.SIGTERM) == 0
+
+
 def test_max_requests_replace_workers_without_a_failed_request(gunicorn: Any, load: Any) -> None:
     server = gunicorn("--max-requests", "40", "--max-requests-jitter", "10")
     clients = load(server.address)
