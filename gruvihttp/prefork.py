@@ -260,6 +260,8 @@ class Prefork:
                 continue
             if not worker.ended.is_set():
                 worker.news.clear()
+                if worker.reason:
+                    self._report(f"worker {worker.pid} {worker.reason}, and is replaced")
                 self._replace(place)
                 continue
             steady = worker.age() > _STEADY_SECONDS

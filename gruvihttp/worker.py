@@ -50,6 +50,7 @@ class Worker:
         theirs.close()
         self._link = Link(ours)
         self._heard = heard
+        self.reason = ""  # why it wants to be relieved, if that is to be told
         self._asked: dict[str, AsyncResult[Any]] = {}
         self.pid: int = self._process.pid
         self.ready = Event()
@@ -108,6 +109,7 @@ class Worker:
             if word == READY:
                 self.ready.set()
             elif word == RELIEF:
+                self.reason = content or ""
                 self.news.set()
             else:
                 if word in self._asked:

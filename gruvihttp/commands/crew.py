@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from gruvihttp.commands.declared import count
 from gruvihttp.commands.mistakes import UsageMistake
 
 __all__ = ["Crew", "crew_options", "take_crew"]
@@ -18,6 +19,7 @@ class Crew(NamedTuple):
     reuse_port: bool = True
     max_requests: int | None = None
     max_requests_jitter: int = 0
+    max_memory: int | None = None  # bytes
     reload: bool = False
 
 
@@ -34,6 +36,9 @@ def crew_options() -> list[click.Option]:
         click.Option(
             ["--max-requests-jitter"], type=click.IntRange(0), default=0, metavar="N", help="and up to so many more"
         ),
+        click.Option(
+            ["--max-memory"], type=count, metavar="BYTES", help="replace a worker that takes more memory, such as 500M"
+        ),
         click.Option(["--reload"], is_flag=True, help="replace workers when a file of the application changes"),
     ]
 
@@ -45,6 +50,8 @@ def take_crew(values: dict[str, Any]) -> Crew | None:
         told["workers"] = 1
     if told["workers"] is not None:
         return Crew(**told)
-    if told["max_requests"] is not None:
-        raise UsageMistake("--max-requests replaces worker processes, and there are none", "add --workers 1, or more")
+    for name in ("max_requests", "max_memory"):
+        if told[name] is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageMistake(f"{option} replaces worker processes, and there are none", "add --workers 1, or more")
     return None

@@ -18,7 +18,18 @@ from gruvihttp.server import HttpServer
 from gruvihttp.worker import READY, RELIEF, VARIABLE
 from gruvihttp.workerlink import Link
 
-__all__ = ["Membership"]
+__all__ = ["Membership", "resident_bytes"]
+
+_LOOK_SECONDS = 2.0  # between two looks at how much memory is taken
+
+
+def resident_bytes() -> int:
+    """The memory that this process takes; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 class Membership:
@@ -68,6 +79,15 @@ class Membership:
     def tell_files(self, files: list[str]) -> None:
         """Tell the parent which files a change of which is to be noticed."""
         self._link.say(FILES, files)
+
+    def watch_memory(self, most: int) -> None:
+        """Ask the parent for relief when this process takes more than so many bytes."""
+        gevent.spawn(self._watch_memory, most)
+
+    def _watch_memory(self, most: int) -> None:
+        while (taken := resident_bytes()) <= most:
+            gevent.sleep(_LOOK_SECONDS)
+        self._link.say(RELIEF, f"takes {taken >> 20} MB of memory")
 
     def counting(self, application: Callable[..., Any], most: int, jitter: int) -> Callable[..., Any]:
         """The application, which asks the parent for relief after so many requests."""

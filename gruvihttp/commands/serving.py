@@ -97,6 +97,8 @@ def _work(member: Membership, settings: Settings, certificates: Certificates | N
     with StopSignals(server.close) as signals, signals_handled(renewing):
         member.attend(server, renewal.reopen)
         _watch_blocking(settings)
+        if crew is not None and crew.max_memory is not None:
+            member.watch_memory(crew.max_memory)
         try:
             server.serve_forever(stop_timeout=0)
         except KeyboardInterrupt:

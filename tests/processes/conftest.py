@@ -33,6 +33,8 @@ import os
 import gevent
 from gevent import monkey
 
+grown = []
+
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     environ["worker"] = os.getpid()
@@ -40,6 +42,8 @@ def app(environ, start_response):
         gevent.sleep(0.2)
     if path == "/hang":
         monkey.get_original("time", "sleep")(60)
+    if path == "/grow":
+        grown.append(b"x" * (200 << 20))
     if path == "/read":
         environ["wsgi.input"].read()
     if path == "/crash":

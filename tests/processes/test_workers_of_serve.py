@@ -88,6 +88,17 @@ def test_application_hears_that_there_are_other_processes(serve: Any) -> None:
     assert b"\r\nX-Multiprocess: True\r\n" in b"".join(iter(lambda: sock.recv(65536), b""))
 
 
+def test_worker_that_takes_too_much_memory_is_replaced_without_a_failed_request(serve: Any, load: Any) -> None:
+    server = serve("--max-memory", "150M")
+    clients = load(server.address)
+    clients.until_done(20)
+    assert get(server.address, "/grow") == 200
+    server.wait_for(r"worker \d+ takes [23]\d\d MB of memory, and is replaced")
+    clients.until(lambda: len(clients.pids) == 3)
+    clients.stop()
+    assert (clients.failures, clients.refused) == ([], 0)
+
+
 def test_interrupt_does_not_wait_for_long(serve: Any) -> None:
     server = serve(workers=1)
     sock = gevent.socket.create_connection(server.address)
