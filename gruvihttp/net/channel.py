@@ -11,15 +11,18 @@ import struct
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from gevent.monkey import get_original
+
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.net.proxyprotocol import MalformedProxyHeader, scan
-from gruvihttp.net.receiving import READ_BYTES, closed_error
+from gruvihttp.net.receiving import READ_BYTES, Watcher, closed_error
 from gruvihttp.net.sending import Sending
 from gruvihttp.net.sockets import Address, format_address, set_up, take_over, unix_credentials
 from gruvihttp.net.tlslayer import TlsLayer, handshake_error
 
 __all__ = ["Channel"]
 
+_get_ident: Callable[[], int] = get_original("_thread", "get_ident")  # of threads, also where that was patched
 _PEEK_BYTES = 4096  # more than the header of any proxy, unless it passes on certificates
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
@@ -202,6 +205,19 @@ class Channel(Sending):
             self.on_close = None
             on_close(self)
 
+    def __del__(self) -> None:
+        """Nobody has closed it. The hub must not go on looking at a descriptor that is another socket's soon.
+
+        libev ends the process when it meets one that was closed behind its back. We may be in any thread here.
+        """
+        if getattr(self, "closed", True) or self._hub.loop is None:  # the former: it has never been one
+            return
+        watchers = (self._watcher, getattr(self, "_write_watcher", None))
+        if self._hub.thread_ident == _get_ident():
+            _close_all(watchers)
+        else:
+            self._hub.loop.run_callback_threadsafe(_close_all, watchers, self._sock)  # which stays open until then
+
     def _wake_all(self) -> None:
         for waiting in (self._reader, self._writer):
             if waiting is not None:
@@ -273,6 +289,12 @@ class Channel(Sending):
             "broken": self.broken,
         }
         return ["open", *(word for word, holds in words.items() if holds)]
+
+
+def _close_all(watchers: tuple[Watcher | None, ...], _: Any = None) -> None:
+    for watcher in watchers:
+        if watcher is not None:
+            watcher.close()
 
 
 def _refuse_closed(_: object) -> NoReturn:

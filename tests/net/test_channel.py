@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -350,3 +351,42 @@ def test_two_channels_over_a_unix_path(tmp_path: Path) -> None:
     assert here.receive(moment_after(10)) == b"hello"
     here.close()
     there.close()
+
+
+# forgotten
+
+
+def looked_at() -> tuple[Channel, Channel, Any]:
+    """A channel whose descriptor the hub looks at, as after each wait; its other end; and what looks at it."""
+    here, there = map(Channel, _socket.socketpair())
+    gevent.spawn(there.send, b"hello")
+    with gevent.Timeout(10):  # a deadline of its own would hold on to the channel
+        assert here.receive() == b"hello"
+    watcher: Any = here._watcher
+    assert watcher.active
+    return here, there, watcher
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_hub_does_not_look_at_the_descriptor_of_a_forgotten_channel() -> None:
+    channel, other, watcher = looked_at()
+    del channel
+    assert not watcher.active
+    other.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_channel_that_another_thread_has_collected_is_closed_in_its_own(until: Until) -> None:
+    channel, other, watcher = looked_at()
+    descriptor = channel.fileno()
+    held = [channel]
+    del channel
+    thread = Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    assert watcher.active, "a loop is not for other threads"
+    os.fstat(descriptor)
+    until(lambda: not watcher.active)
+    with gevent.Timeout(10):
+        assert other.receive() == b"", "and the socket with it"
+    other.close()
