@@ -98,7 +98,12 @@ command = SectionedCommand(
         config_option(),
         click.Option(["--check"], is_flag=True, help="load everything, serve nothing, exit with 0 if all is well"),
         click.Option(["--debug"], is_flag=True, help="show tracebacks of the application to clients"),
-        click.Option(["--traceback", "full_traceback"], is_flag=True, help="show whole tracebacks of failed imports"),
+        click.Option(
+            ["--traceback", "full_traceback"],
+            is_flag=True,
+            envvar="GRUVIHTTP_SERVE_TRACEBACK",
+            help="show whole tracebacks of failed imports",
+        ),
         click.Option(["--patch/--no-patch"], default=True, help="monkey-patch the standard library, or not"),
         http2_option(),
         click.Option(

@@ -130,4 +130,5 @@ def _bind(bind: Bind, places: list[list[RawSocket]], crew: Crew, mode: int | Non
 
 
 def _report(text: str) -> None:
-    click.echo(f"gruvihttp: {text}", err=True)
+    with suppress(OSError):  # a terminal that is gone must not end what is under way
+        click.echo(f"gruvihttp: {text}", err=True)

@@ -77,6 +77,14 @@ def test_every_option_can_stand_in_a_file() -> None:
         defaults_for(command, {name: [["a", "b", "c"]] if name == "tls_sni" else "1"}, "here")
 
 
+def test_every_option_can_stand_in_the_environment_under_its_name() -> None:
+    for option in command.params:
+        if isinstance(option, click.Option):
+            longest = max(option.opts, key=len).lstrip("-").replace("-", "_").upper()
+            used = option.envvar or f"GRUVIHTTP_SERVE_{(option.name or '').upper()}"
+            assert used == f"GRUVIHTTP_SERVE_{longest}"
+
+
 @pytest.mark.parametrize("name", ["config", "check", "help_all", "no_patch", "b"])
 def test_what_is_no_setting_has_no_place_in_a_file(name: str) -> None:
     with pytest.raises(click.ClickException, match=f"here: there is no option '{name}'"):
