@@ -177,6 +177,7 @@ class ClientConnection(DueResponses):
                 self._transmit(exchange, head)
         except BaseException:
             self._withdraw(exchange)
+            self._disappoint(exchange)
             raise
         self.request_done(exchange)
 
@@ -335,6 +336,13 @@ class ClientConnection(DueResponses):
         self._withdraw(exchange)
         if was_open and exchange.failure is None and self._loss is None:
             self._fail(HttpError(reason))
+        self._disappoint(exchange)
+
+    def _disappoint(self, exchange: Http1ClientExchange) -> None:
+        """Tell a greenlet that waits for the response to another one's request that none is coming."""
+        if exchange.wanted and exchange.failure is None:
+            exchange.failure = HttpError("the request was not sent as a whole, so nothing will answer it")
+            self._turns.wake_all()
 
     def _withdraw(self, exchange: Http1ClientExchange) -> None:
         """Let nobody collect the response to a request that its owner never got hold of."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
 
-from gruvihttp import HttpClient, HttpError, Timeout
+from gruvihttp import HttpClient, HttpError, Timeout, TransportError
 from gruvihttp.testing import RawPeer
 
 KIB = 1024
@@ -255,6 +256,43 @@ def test_greenlet_that_asked_nothing_gets_the_oldest(connect: Any) -> None:
     assert [client.getresponse().read() for _ in range(2)] == [b"/1", b"/2"]
     with pytest.raises(RuntimeError, match="every request"):
         client.getresponse()
+
+
+ENDS = {
+    "closed": lambda peer: peer.close(),
+    "reset": RawPeer.reset,
+    "closed within a response": lambda peer: (peer.send(b"HTTP/1.1 20"), peer.close()),
+}
+UPLOADS = {"whole": bytes(30_000 * KIB), "in pieces": [bytes(100 * KIB)] * 300}
+
+
+@pytest.mark.parametrize("body", UPLOADS.values(), ids=UPLOADS)
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_greenlet_that_waits_for_the_response_to_a_failed_upload_hears_of_it(
+    connect: Any, end: Callable[[RawPeer], object], body: Any
+) -> None:
+    waits = Event()
+
+    def script(peer: RawPeer) -> None:
+        peer.read_until()
+        assert waits.wait(10)
+        let_others_run()
+        end(peer)
+
+    def upload() -> None:
+        with pytest.raises(TransportError):
+            client.request("POST", "/", body=body)
+
+    def wait() -> None:
+        waits.set()
+        with pytest.raises(HttpError):
+            client.getresponse()
+
+    client = connect(script)
+    uploading = gevent.spawn(upload)
+    let_others_run()
+    with gevent.Timeout(20):
+        wait_all([uploading, gevent.spawn(wait)])
 
 
 def test_greenlet_whose_requests_are_answered_takes_no_others(connect: Any) -> None:
