@@ -5,33 +5,30 @@ hands events to the exchanges; it never waits, so no stream and no handler can s
 into the engine and leaves once per pass of the loop, as much as the socket takes; the rest waits for room. A handler
 waits on its own exchange: for content, or for room in its stream's queue.
 
-A connection is OPEN, then LEAVING (GOAWAY was announced, requests may be under way), DRAINING (no more streams are
-taken), CLOSING (nothing is sent any more, what comes is dropped) and CLOSED. One alarm watches over whatever it waits
-for at the moment: see `_Wait`. The driver knows neither environ nor URLs.
+How long anything may last is in `http2_phases`. The driver knows neither environ nor URLs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 from errno import ECONNRESET
 from time import monotonic
 from typing import Any
 
-from gevent import GreenletExit, get_hub
+from gevent import GreenletExit
 from greenlet import getcurrent
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http2_exchange import Http2ServerExchange
+from gruvihttp.exchanges.http2_phases import CLOSED, CLOSING, DRAINING, LEAVING, OPEN, Http2Phases, Wait
 from gruvihttp.exchanges.pace import content_patience
 from gruvihttp.exchanges.response import plain_error
 from gruvihttp.exchanges.workers import Workers
 from gruvihttp.net.channel import Channel
-from gruvihttp.net.deadline import Alarm
 from gruvihttp.sansio.events import ConnectionClosed, Data, EndOfMessage, Request
 from gruvihttp.sansio.frames import HIGHEST_ID
-from gruvihttp.sansio.h2errors import Defence, ErrorCode
+from gruvihttp.sansio.h2errors import ErrorCode
 from gruvihttp.sansio.h2events import (
     ConnectionFailed,
     ExtendedConnect,
@@ -47,39 +44,10 @@ from gruvihttp.sansio.states import SERVER
 
 __all__ = ["Http2ServerConnection"]
 
-_OUTPUT_BYTES = 65536  # composed at once; what the socket does not take of it is held
-_MOST_ROUNDS = 4  # of that in one pass of the loop, so that others have their turn
-# A round trip on any line: requests that were sent before the client heard of GOAWAY have come by then
-_NOTICE_SECONDS = 1.0
-
 Handler = Callable[[Any], None]  # Any: the exchange of any HTTP version
 
 
-class _Phase(Enum):
-    OPEN = "open"
-    LEAVING = "leaving"
-    DRAINING = "draining"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-OPEN, LEAVING, DRAINING, CLOSING, CLOSED = _Phase
-
-
-class _Wait(Enum):
-    """What the connection waits for, and may not wait for too long."""
-
-    ROOM = "the socket takes nothing"
-    HEAD = "the preface or a section has begun"
-    SETTINGS = "our SETTINGS are not acknowledged"
-    NOTICE = "the client may not know yet that we leave"
-    REQUEST = "no stream is open"
-    WINDOW = "no handler runs, and clients do not take what is left"
-    END = "the peer has not ended its side"
-    HANDLER = "handlers run, each with timeouts of its own"
-
-
-class Http2ServerConnection:
+class Http2ServerConnection(Http2Phases):
     """One HTTP/2 connection of a server. `handler(exchange)` is called in a worker greenlet for each request.
 
     `notes` is the handler's own, for what it wants to keep as long as the connection lasts; so is `requests`, a number
@@ -89,29 +57,18 @@ class Http2ServerConnection:
     multiplexed = True
 
     def __init__(self, channel: Channel, handler: Handler, config: ServerConfig, owner: Any = None) -> None:
-        self.channel = channel
+        engine = H2Engine(SERVER, config.h2_settings, config.limits, config.h2_limits)
+        super().__init__(channel, engine, config)
         self.owner = owner
         self.notes: Any = None
         self.common = config.common_lines
         self.requests = 0
-        self.engine = H2Engine(SERVER, config.h2_settings, config.limits, config.h2_limits)
         self.refusal: tuple[Request | None, bytes] = (None, b"")  # what is known of the latest one
         self._handler = handler
-        self._config = config
-        self._loop = get_hub().loop
-        self._alarm = Alarm(self._loop, self._expire)
-        self.tally = config.tally
         self._workers = config.workers or Workers.of_hub()
-        self._phase = OPEN
-        self._wait: _Wait | None = None
-        self._since = 0.0  # a moment of time.monotonic(): when that wait began
         self._left = config.limits.connection_requests or 0  # it is the 0 reached by counting down that counts
-        self._is_fresh = True  # no request yet
-        self._running: set[Http2ServerExchange] = set()
         self._ending: set[Http2ServerExchange] = set()  # those that wait until all of theirs has left
-        self._rest: Any = b""  # output that the socket has not taken
         self._flush_wanted = False
-        self._dropped_bytes = 0
 
     def __repr__(self) -> str:
         return f"<Http2ServerConnection {self._phase.value} {len(self._running)} running {self.channel!r}>"
@@ -126,16 +83,10 @@ class Http2ServerConnection:
         """How long a peer may read nothing, in seconds."""
         return self._config.timeouts.write
 
-    def idle_since(self) -> float | None:
-        """See `gruvihttp.net.room.Leaver`. A connection that has had no request yet counts as idle a moment later."""
-        if self._wait is not _Wait.REQUEST or self._phase is not OPEN:
-            return None
-        return self._since + _NOTICE_SECONDS if self._is_fresh else self._since
-
     def evict(self) -> bool:
         """Say goodbye because somebody else needs the place. False if a request has arrived: that is answered."""
         self._readable()
-        if self._wait is not _Wait.REQUEST or self._phase is not OPEN:
+        if self._wait is not Wait.REQUEST or self._phase is not OPEN:
             return self._phase is CLOSED
         self._go_away()
         return True
@@ -143,11 +94,6 @@ class Http2ServerConnection:
     def content_patience(self, exchange: Http2ServerExchange) -> float | None:
         """How long an exchange may wait for its next piece of content, in seconds."""
         return content_patience(self._config, exchange.received_bytes, exchange.waited_seconds)
-
-    @property
-    def draining(self) -> bool:
-        """Whether this connection is to end."""
-        return self._phase is not OPEN
 
     def peer_has_gone(self) -> bool:
         """Has the peer ended its side of the connection? Never waits."""
@@ -238,7 +184,7 @@ class Http2ServerConnection:
                 self._begin_other(stream, event)
             case RequestRefused():
                 if stream.owner is None:
-                    self._refuse(stream, event)
+                    self._answer(stream, event.request, event.error.status)
                 else:
                     stream.owner.fail(event.error)
             case StreamReset():
@@ -256,12 +202,8 @@ class Http2ServerConnection:
             case ConnectionClosed():
                 pass  # the caller knows
 
-    def _refuse(self, stream: Stream, event: RequestRefused) -> None:
-        """Answer a request that no handler is to see."""
-        self._answer(stream, event.request, event.error.status)
-
     def _answer(self, stream: Stream, request: Request | None, status: int) -> None:
-        """Answer with nothing but a status, without a handler."""
+        """Answer a request that no handler is to see."""
         if stream.closed:  # by what has come behind the request
             self.engine.release(stream)
         else:
@@ -335,13 +277,16 @@ class Http2ServerConnection:
         if self._phase in (CLOSING, CLOSED):
             return
         try:
-            self._send()
+            sent_bytes = self._outbox.send()
         except TransportError:
             self._lose()
             return
         except BaseException:
             self._lose()
             raise
+        if sent_bytes:
+            self.tally.sent_bytes += sent_bytes
+            self._wait = None  # progress
         for stream in self.engine.take_relieved():
             if stream.owner is not None:
                 stream.owner.wake()
@@ -351,153 +296,6 @@ class Http2ServerConnection:
         if self._phase is DRAINING and self._is_done():
             self._finish()
         self._watch()
-
-    def _send(self) -> None:
-        """Send as much as the socket takes."""
-        rounds = 0
-        while True:
-            if not self._rest:
-                if not self.engine.has_output:
-                    return
-                if rounds == _MOST_ROUNDS:
-                    self.flush_soon()
-                    return
-                rounds += 1
-                self._rest = b"".join(self.engine.produce(_OUTPUT_BYTES))
-                if not self._rest:
-                    return
-            before = len(self._rest)
-            self._rest = self.channel.try_send(self._rest)
-            if len(self._rest) < before:
-                self.tally.sent_bytes += before - len(self._rest)
-                self._wait = None  # progress
-            if self._rest:
-                self.channel.when_writable(self.flush_soon)
-                return
-
-    def _is_done(self) -> bool:
-        engine = self.engine
-        if self._rest or engine.has_output:
-            return False
-        return engine.failed or not (self._running or engine.streams)
-
-    # time
-
-    def _watch(self) -> None:
-        """Look what the connection waits for, and for how long that may be; nothing if it goes on waiting."""
-        wait = self._waits_for()
-        if wait is self._wait:
-            return
-        self._wait = wait
-        self._since = monotonic()
-        seconds = self._patience(wait)
-        if seconds is None:
-            self._alarm.clear()
-        else:
-            self._alarm.set(self._since + seconds)
-        room = self._config.room
-        if room.is_wanted and self.idle_since() == self._since:
-            room.is_wanted = False
-            self._go_away()
-
-    def _waits_for(self) -> _Wait | None:
-        engine = self.engine
-        if self._phase is CLOSED:
-            return None
-        if self._phase is CLOSING:
-            return _Wait.END
-        if self._rest:
-            return _Wait.ROOM
-        if self._phase is LEAVING:
-            return _Wait.NOTICE
-        if engine.awaits_preface or engine.mid_section:
-            return _Wait.HEAD
-        if self._phase is OPEN and engine.awaits_acknowledgement:
-            return _Wait.SETTINGS
-        if self._running:
-            return _Wait.HANDLER
-        return _Wait.WINDOW if engine.streams else _Wait.REQUEST
-
-    def _patience(self, wait: _Wait | None) -> float | None:
-        timeouts = self._config.timeouts
-        match wait:
-            case _Wait.ROOM | _Wait.WINDOW:
-                return timeouts.write
-            case _Wait.HEAD | _Wait.SETTINGS:
-                return timeouts.head
-            case _Wait.NOTICE:
-                return _NOTICE_SECONDS
-            case _Wait.REQUEST:
-                return timeouts.idle
-            case _Wait.END:
-                return timeouts.linger
-        return None
-
-    def _expire(self) -> None:
-        """In the hub: it has waited too long."""
-        match self._wait:
-            case _Wait.NOTICE | _Wait.REQUEST:
-                self._go_away()
-            case _Wait.SETTINGS:
-                self._count(Defence.SETTINGS_TIMEOUT)
-                self._go_away(ErrorCode.SETTINGS_TIMEOUT)
-            case _Wait.HEAD:
-                self._count(Defence.SLOW_HEAD)
-                self._lose(abort=True)
-            case _Wait.WINDOW | _Wait.ROOM:
-                self._count(Defence.SLOW_READER)
-                self._lose(abort=True)
-            case _Wait.END:
-                self._lose(abort=True)
-
-    def _count(self, defence: Defence) -> None:
-        self.tally.defences[defence] += 1
-
-    # the end
-
-    def _go_away(self, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
-        """Take no stream any more that has not come."""
-        self._phase = DRAINING
-        self.engine.goaway(code)
-        self.flush_soon()
-        self._watch()
-
-    def _finish(self) -> None:
-        """All is sent: close without losing it."""
-        if self.channel.eof:
-            self._lose()
-            return
-        self._phase = CLOSING
-        self.channel.shutdown_write()
-        self.channel.park(self._discard)
-
-    def _discard(self) -> None:
-        """In the hub, closing: drop what comes until the peer ends too."""
-        try:
-            data = self.channel.try_receive()
-        except TransportError:
-            data = b""
-        if data is None:
-            return
-        self._dropped_bytes += len(data)
-        if not data:
-            self._lose()
-        elif self._dropped_bytes > self._config.limits.linger_bytes:
-            self._lose(abort=True)
-
-    def _lose(self, *, abort: bool = False) -> None:
-        """The connection is over; handlers hear of it when they read or write next."""
-        if self._phase is CLOSED:
-            return
-        self._phase = CLOSED
-        self._rest = b""
-        self._alarm.close()
-        self.engine.eof()  # no stream is open any more
-        self._fail_all(TransportError(ECONNRESET, "the connection is closed"))
-        if abort:
-            self.channel.abort()
-        else:
-            self.channel.close()
 
 
 # in place of a request whose fields were too many to be read

@@ -1,0 +1,216 @@
+"""`Http2Phases`: the phases of a server's HTTP/2 connection, what it waits for in them, and how the last ones go.
+
+A connection is OPEN, then LEAVING (GOAWAY was announced, requests may be under way), DRAINING (no more streams are
+taken), CLOSING (nothing is sent any more, what comes is dropped) and CLOSED. One alarm watches over whatever it waits
+for at the moment: see `Wait`. What is received and sent is not known here.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from errno import ECONNRESET
+from time import monotonic
+from typing import Any
+
+from gevent import get_hub
+
+from gruvihttp.errors import TransportError
+from gruvihttp.exchanges.config import ServerConfig
+from gruvihttp.exchanges.http2_exchange import Http2ServerExchange
+from gruvihttp.exchanges.http2_outbox import Outbox
+from gruvihttp.net.channel import Channel
+from gruvihttp.net.deadline import Alarm
+from gruvihttp.sansio.h2errors import Defence, ErrorCode
+from gruvihttp.sansio.http2 import H2Engine
+
+__all__ = ["CLOSED", "CLOSING", "DRAINING", "LEAVING", "OPEN", "Http2Phases", "Phase", "Wait"]
+
+# A round trip on any line: requests that were sent before the client heard of GOAWAY have come by then
+_NOTICE_SECONDS = 1.0
+
+
+class Phase(Enum):
+    """What becomes of a connection."""
+
+    OPEN = "open"
+    LEAVING = "leaving"
+    DRAINING = "draining"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+OPEN, LEAVING, DRAINING, CLOSING, CLOSED = Phase
+
+
+class Wait(Enum):
+    """What the connection waits for, and may not wait for too long."""
+
+    ROOM = "the socket takes nothing"
+    HEAD = "the preface or a section has begun"
+    SETTINGS = "our SETTINGS are not acknowledged"
+    NOTICE = "the client may not know yet that we leave"
+    REQUEST = "no stream is open"
+    WINDOW = "no handler runs, and clients do not take what is left"
+    END = "the peer has not ended its side"
+    HANDLER = "handlers run, each with timeouts of its own"
+
+
+class Http2Phases:
+    """A connection that is in a phase, and waits."""
+
+    def __init__(self, channel: Channel, engine: H2Engine, config: ServerConfig) -> None:
+        self.channel = channel
+        self.engine = engine
+        self.tally = config.tally
+        self._config = config
+        self._loop: Any = get_hub().loop  # Any: gevent's loops share no public type
+        self._alarm = Alarm(self._loop, self._expire)
+        self._outbox = Outbox(engine, channel, self.flush_soon)
+        self._phase = OPEN
+        self._wait: Wait | None = None
+        self._since = 0.0  # a moment of time.monotonic(): when that wait began
+        self._is_fresh = True  # no request yet
+        self._running: set[Http2ServerExchange] = set()
+        self._dropped_bytes = 0
+
+    def flush_soon(self) -> None:
+        """Send what there is at the end of this pass of the loop."""
+        raise NotImplementedError
+
+    def _fail_all(self, fault: BaseException) -> None:
+        """No handler can go on."""
+        raise NotImplementedError
+
+    def idle_since(self) -> float | None:
+        """See `gruvihttp.net.room.Leaver`. A connection that has had no request yet counts as idle a moment later."""
+        if self._wait is not Wait.REQUEST or self._phase is not OPEN:
+            return None
+        return self._since + _NOTICE_SECONDS if self._is_fresh else self._since
+
+    @property
+    def draining(self) -> bool:
+        """Whether this connection is to end."""
+        return self._phase is not OPEN
+
+    def _is_done(self) -> bool:
+        engine = self.engine
+        if not self._outbox.empty:
+            return False
+        return engine.failed or not (self._running or engine.streams)
+
+    # time
+
+    def _watch(self) -> None:
+        """Look what the connection waits for, and for how long that may be; nothing if it goes on waiting."""
+        wait = self._waits_for()
+        if wait is self._wait:
+            return
+        self._wait = wait
+        self._since = monotonic()
+        seconds = self._patience(wait)
+        if seconds is None:
+            self._alarm.clear()
+        else:
+            self._alarm.set(self._since + seconds)
+        room = self._config.room
+        if room.is_wanted and self.idle_since() == self._since:
+            room.is_wanted = False
+            self._go_away()
+
+    def _waits_for(self) -> Wait | None:
+        engine = self.engine
+        if self._phase is CLOSED:
+            return None
+        if self._phase is CLOSING:
+            return Wait.END
+        if self._outbox.stuck:
+            return Wait.ROOM
+        if self._phase is LEAVING:
+            return Wait.NOTICE
+        if engine.awaits_preface or engine.mid_section:
+            return Wait.HEAD
+        if self._phase is OPEN and engine.awaits_acknowledgement:
+            return Wait.SETTINGS
+        if self._running:
+            return Wait.HANDLER
+        return Wait.WINDOW if engine.streams else Wait.REQUEST
+
+    def _patience(self, wait: Wait | None) -> float | None:
+        timeouts = self._config.timeouts
+        match wait:
+            case Wait.ROOM | Wait.WINDOW:
+                return timeouts.write
+            case Wait.HEAD | Wait.SETTINGS:
+                return timeouts.head
+            case Wait.NOTICE:
+                return _NOTICE_SECONDS
+            case Wait.REQUEST:
+                return timeouts.idle
+            case Wait.END:
+                return timeouts.linger
+        return None
+
+    def _expire(self) -> None:
+        """In the hub: it has waited too long."""
+        match self._wait:
+            case Wait.NOTICE | Wait.REQUEST:
+                self._go_away()
+            case Wait.SETTINGS:
+                self._count(Defence.SETTINGS_TIMEOUT)
+                self._go_away(ErrorCode.SETTINGS_TIMEOUT)
+            case Wait.HEAD:
+                self._count(Defence.SLOW_HEAD)
+                self._lose(abort=True)
+            case Wait.WINDOW | Wait.ROOM:
+                self._count(Defence.SLOW_READER)
+                self._lose(abort=True)
+            case Wait.END:
+                self._lose(abort=True)
+
+    def _count(self, defence: Defence) -> None:
+        self.tally.defences[defence] += 1
+
+    # the end
+
+    def _go_away(self, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
+        """Take no stream any more that has not come."""
+        self._phase = DRAINING
+        self.engine.goaway(code)
+        self.flush_soon()
+        self._watch()
+
+    def _finish(self) -> None:
+        """All is sent: close without losing it."""
+        if self.channel.eof:
+            self._lose()
+            return
+        self._phase = CLOSING
+        self.channel.shutdown_write()
+        self.channel.park(self._discard)
+
+    def _discard(self) -> None:
+        """In the hub, closing: drop what comes until the peer ends too."""
+        try:
+            data = self.channel.try_receive()
+        except TransportError:
+            data = b""
+        if data is None:
+            return
+        self._dropped_bytes += len(data)
+        if not data:
+            self._lose()
+        elif self._dropped_bytes > self._config.limits.linger_bytes:
+            self._lose(abort=True)
+
+    def _lose(self, *, abort: bool = False) -> None:
+        """The connection is over; handlers hear of it when they read or write next."""
+        if self._phase is CLOSED:
+            return
+        self._phase = CLOSED
+        self._alarm.close()
+        self.engine.eof()  # no stream is open any more
+        self._fail_all(TransportError(ECONNRESET, "the connection is closed"))
+        if abort:
+            self.channel.abort()
+        else:
+            self.channel.close()
