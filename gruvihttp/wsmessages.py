@@ -126,6 +126,7 @@ class WebSocket:
         self._most = max_message_size
         self._read_bytes = _READ_BYTES_COMPRESSED if extensions else _READ_BYTES
         self._pings: dict[bytes, tuple[float, AsyncResult[float]]] = {}
+        self._goodbye: tuple[int, str] | None = None  # what the peer has said in its close frame
         self._silent = False  # nothing has come since we pinged by ourselves
         if ping_interval is not None:
             gevent.spawn(self._keep_alive, ping_interval)
@@ -217,6 +218,8 @@ class WebSocket:
         with self._sending:
             if self.code is not None:
                 raise WebSocketClosed(self.code, self.reason)
+            if self._goodbye is not None and not isinstance(event, self._kinds.CloseConnection):
+                raise WebSocketClosed(*self._goodbye)
             if before is not None:
                 before()
             self._put(self._engine.send(event))
@@ -274,6 +277,8 @@ class WebSocket:
 
     def _hear(self, deadline: float | None) -> None:
         """Wait for input and parse it."""
+        if self._receiving:
+            raise RuntimeError("another greenlet receives already")
         self._receiving = True
         try:
             received = self._wire.receive(self._read_bytes, deadline)
@@ -313,8 +318,9 @@ class WebSocket:
             if self._engine.state not in self._closing:  # nobody has said it: wsproto does not like what it sees
                 self._break_off(int(event.code))
                 return None
+            self._goodbye = int(event.code), event.reason or ""  # others may be about to send
             self._answer(event)
-            self._note(int(event.code), event.reason or "")
+            self._note(*self._goodbye)
             self._end()
         return None
 

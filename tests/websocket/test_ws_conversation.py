@@ -391,6 +391,61 @@ def test_answer_to_a_message_that_came_with_the_end_is_sent(bare: Any) -> None:
     assert frames == [(0x81, b"answer"), (0x88, b"\x03\xe8")]
 
 
+def test_who_waits_to_send_when_the_peer_closes_is_told_so(bare: Any) -> None:
+    """A large message is stuck, behind it waits another, and the answer to a close frame that has come meanwhile."""
+    go_on = Event()
+
+    def play(peer: RawPeer) -> None:
+        peer.send(b"\x88\x02\x0f\xa0")
+        go_on.wait(GUARD)
+        peer.read_to_end()
+
+    def send(message: Any) -> str:
+        try:
+            ws.send(message)
+        except WebSocketClosed as exc:
+            return str(exc)
+        return "sent"
+
+    ws = websocket.connect(bare(play))
+    stuck = gevent.spawn(send, b"x" * 10_000_000)
+    gevent.idle()
+    waiting = gevent.spawn(send, "behind")
+    gevent.idle()
+    receiving = gevent.spawn(ws.receive)
+    gevent.idle()
+    late = gevent.spawn(send, "later still")
+    gevent.idle()
+    go_on.set()
+    assert receiving.get(timeout=GUARD) is None
+    told = [one.get(timeout=GUARD) for one in (stuck, waiting, late)]
+    assert told == ["sent", *["the WebSocket is closed: 4000"] * 2]
+
+
+def test_second_receiver_is_refused(serve: Any) -> None:
+    with websocket.connect(serve(echo)) as ws:
+        receiving = gevent.spawn(ws.receive)
+        gevent.idle()
+        with pytest.raises(RuntimeError, match="another greenlet receives already"):
+            ws.receive()
+        ws.send("still")
+        assert receiving.get(timeout=GUARD) == "still"
+
+
+def test_handler_may_end_while_another_greenlet_of_it_receives(serve: Any) -> None:
+    left: list[Any] = []
+
+    def handler(ws: Any) -> None:
+        left.append(gevent.spawn(ws.receive))
+        gevent.idle()
+        ws.send("bye")
+
+    with websocket.connect(serve(handler)) as ws:
+        assert ws.receive(GUARD) == "bye"
+        assert ws.receive(GUARD) is None
+    assert left[0].get(timeout=GUARD) is None
+
+
 def test_server_that_never_answers_our_close_is_not_waited_for(bare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gruvihttp.wsmessages._CLOSE_SECONDS", 0.05)
     monkeypatch.setattr("gruvihttp.wsconnecting._LINGER_SECONDS", 0.05)
