@@ -29,6 +29,8 @@ _PIECE_BYTES = 65536
 # A block of zstd has at least four bytes and at most 128 KiB of content, and the library has no bound for its output:
 # what is shown to it at once can therefore not become more than 16 MiB
 _ZSTD_SHOWN_BYTES = 512
+# zlib copies what it has been shown and does not need; with many small members that would be all of it for each
+_INFLATED_AT_ONCE_BYTES = 8192
 
 Source = Callable[[], bytes]
 
@@ -128,18 +130,21 @@ class _Inflating:
     def __init__(self, wbits: int) -> None:
         self._wbits = wbits
         self._inflater = zlib.decompressobj(wbits)
-        self._coded = b""
+        self._coded = memoryview(b"")
         self.ended = False
 
     def decode(self, coded: bytes) -> bytes:
-        self._coded += coded
+        if coded:
+            self._coded = memoryview(bytes(self._coded) + coded)
         while True:
             if self._inflater.eof and not self._goes_on():
                 return b""
             # also for no input: zlib may hold back output although it has seen all there is
-            decoded = self._inflater.decompress(self._coded, _PIECE_BYTES)
+            shown = self._coded[:_INFLATED_AT_ONCE_BYTES]
+            decoded = self._inflater.decompress(shown, _PIECE_BYTES)
             self.ended = self._inflater.eof
-            self._coded = self._inflater.unused_data if self.ended else self._inflater.unconsumed_tail
+            left = self._inflater.unused_data if self.ended else self._inflater.unconsumed_tail
+            self._coded = self._coded[len(shown) - len(left) :]
             if decoded or not self._coded:
                 return decoded
 
@@ -157,8 +162,10 @@ class _Gzip(_Inflating):
         super().__init__(16 + zlib.MAX_WBITS)
 
     def _goes_on(self) -> bool:
-        self._coded = self._coded.lstrip(b"\0")
+        while self._coded and not (shown := bytes(self._coded[:_INFLATED_AT_ONCE_BYTES])).strip(b"\0"):
+            self._coded = self._coded[len(shown) :]
         if self._coded:
+            self._coded = self._coded[len(shown) - len(shown.lstrip(b"\0")) :]
             self._inflater = zlib.decompressobj(self._wbits)
         return bool(self._coded)
 
@@ -214,11 +221,11 @@ class _Zstd:
         while self._waiting:
             if self._frame.eof:  # frames may follow each other
                 self._frame = self._decompressor.decompressobj()
-            shown, self._waiting = self._waiting[:_ZSTD_SHOWN_BYTES], self._waiting[_ZSTD_SHOWN_BYTES:]
+            shown = self._waiting[:_ZSTD_SHOWN_BYTES]
             decoded: bytes = self._frame.decompress(shown)
             self.ended = self._frame.eof
-            if self.ended and (unused := self._frame.unused_data):
-                self._waiting = memoryview(unused + bytes(self._waiting))
+            unused_bytes = len(self._frame.unused_data) if self.ended else 0
+            self._waiting = self._waiting[len(shown) - unused_bytes :]
             if decoded:
                 return decoded
         return b""

@@ -92,7 +92,7 @@ class PoolResponse(HttpResponse):
         """The content as text: in the charset that Content-Type names, else in UTF-8. What does not fit becomes �."""
         try:
             return self.content.decode(self.charset or "utf-8", "replace")
-        except LookupError:  # a charset that nobody knows
+        except (LookupError, UnicodeError):  # a charset that nobody knows, or "idna", which is Python's own idea of one
             return self.content.decode("utf-8", "replace")
 
     def json(self, **options: Any) -> Any:  # Any: JSON; the options are those of json.loads

@@ -109,6 +109,20 @@ def test_members_may_follow_each_other(coding: str, coder: Coder, size: int) -> 
     assert b"".join(decode(coding, coder(b"one ") + coder(b"two"), size)) == b"one two"
 
 
+@pytest.mark.parametrize("size", [0, 1000, 8192])
+@pytest.mark.parametrize(("coding", "coder"), [("gzip", gzip.compress), ("zstd", zstd)])
+def test_members_may_be_many_and_empty(coding: str, coder: Coder, size: int) -> None:
+    """A megabyte of them, which takes seconds if each costs what is left of it."""
+    empty = coder(b"") * 1000
+    coded = coder(b"one ") + empty * (1_000_000 // len(empty)) + coder(b"two")
+    assert b"".join(decode(coding, coded, size)) == b"one two"
+
+
+@pytest.mark.parametrize("zeros", [1, 8191, 8192, 8193, 50_000])
+def test_zeros_may_stand_between_the_members_of_gzip(zeros: int) -> None:
+    assert b"".join(decode("gzip", gzip.compress(b"one ") + b"\0" * zeros + gzip.compress(b"two"))) == b"one two"
+
+
 @pytest.mark.parametrize("size", [0, 1])
 def test_gzip_may_be_padded_with_zeros(size: int) -> None:
     assert b"".join(decode("gzip", gzip.compress(b"one") + b"\0" * 20, size)) == b"one"

@@ -168,6 +168,8 @@ def test_content_is_remembered_and_is_what_was_not_read_before(site: Any, pool: 
         pytest.param("text/plain; charset=iso-8859-1", b"\xe4", "ä", id="charset"),
         pytest.param("text/plain", "ä".encode(), "ä", id="utf-8"),
         pytest.param("text/plain; charset=nonsense", "ä".encode(), "ä", id="unknown-charset"),
+        pytest.param("text/plain; charset=idna", "ä".encode(), "ä", id="charset-of-names"),
+        pytest.param("text/plain; charset=undefined", "ä".encode(), "ä", id="charset-that-always-fails"),
         pytest.param("text/plain", b"a\xff", "a�", id="not-utf-8"),
     ],
 )
