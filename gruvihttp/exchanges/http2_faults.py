@@ -9,11 +9,11 @@ from gruvihttp.sansio.h2events import GoAwayReceived, StreamReset
 __all__ = ["goaway_error", "reset_error"]
 
 
-def reset_error(event: StreamReset) -> StreamError:
-    """A stream was reset, by either side."""
+def reset_error(event: StreamReset, goaway: GoAwayReceived | None) -> StreamError:
+    """A stream was reset, by either side, or by what `goaway` says."""
     code = event.error_code
-    if event.reason == "GOAWAY":
-        text = "the server is leaving and has not looked at this request"
+    if event.reason == "GOAWAY" and goaway is not None:
+        text = f"{_why(goaway)}; it has not looked at this request"
     elif event.local:
         text = f"the server broke the rules of HTTP/2 on this stream: {event.reason}"
     else:
@@ -25,12 +25,16 @@ def reset_error(event: StreamReset) -> StreamError:
 
 def goaway_error(event: GoAwayReceived) -> StreamError:
     """The server takes no more requests."""
+    return StreamError(_why(event), error_code=event.error_code)
+
+
+def _why(goaway: GoAwayReceived) -> str:
     text = "the server is leaving"
-    if event.error_code != ErrorCode.NO_ERROR:
-        text = f"the server has given the connection up: {_name_of(event.error_code)}"
-    if event.debug:
-        text += f" ({event.debug[:64].decode('ascii', 'backslashreplace')!r})"
-    return StreamError(text, error_code=event.error_code)
+    if goaway.error_code != ErrorCode.NO_ERROR:
+        text = f"the server has given the connection up: {_name_of(goaway.error_code)}"
+    if goaway.debug:
+        text += f" ({goaway.debug[:64].decode('ascii', 'backslashreplace')!r})"
+    return text
 
 
 def _name_of(code: int) -> str:

@@ -152,7 +152,7 @@ class Http2Link:
             case InformationalResponse():
                 self._inform(stream.owner, event)
             case StreamReset():
-                stream.owner.fail(reset_error(event))
+                stream.owner.fail(reset_error(event, self._goaway))
             case GoAwayReceived():
                 self._goaway = event
                 self._refuse(goaway_error(event))

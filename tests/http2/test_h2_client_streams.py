@@ -962,3 +962,131 @@ def test_failed_requests_of_greenlets_that_have_ended_are_forgotten(converse: Co
         client.ping()
     assert len(client.protocol.connection._uncollected) < 130  # type: ignore[union-attr,arg-type]
     assert client.request("GET", "/").getresponse().read() == b"last"
+
+
+# closing, by and by
+
+
+def leaving(server: FrameServer) -> None:
+    """Says GOAWAY behind the first request, and answers it."""
+    stream = server.request().stream
+    server.say(f.goaway(stream, 0))
+    server.answer(stream, b"last")
+
+
+def has_gone(client: Http2Client) -> bool:
+    """Whether the connection is closed, soon."""
+    with gevent.Timeout(GUARD, False):  # type: ignore[arg-type]
+        while client.connected:
+            gevent.sleep(0.001)
+        return True
+    return False
+
+
+def test_connection_is_closed_when_the_server_leaves_and_all_is_answered(converse: Converse) -> None:
+    def script(server: FrameServer) -> None:
+        leaving(server)
+        server.rest()  # to the end, which is ours
+
+    client = converse(script)
+    assert client.request("GET", "/").getresponse().read() == b"last"
+    assert has_gone(client)
+    with pytest.raises(HttpError, match="leaving"):
+        client.request("GET", "/")
+
+
+@pytest.mark.parametrize("how", ["says nothing", "goes on talking"])
+def test_server_that_leaves_and_does_not_close_is_not_waited_for(converse: Converse, how: str) -> None:
+    def script(server: FrameServer) -> None:
+        leaving(server)
+        while how == "goes on talking":
+            server.say(f.ping(bytes(8)) * 1000)
+            gevent.sleep(0)
+        over.wait(GUARD)
+
+    over = Event()
+    client = converse(script, timeout=Timeouts(linger=0.1))
+    assert client.request("GET", "/").getresponse().read() == b"last"
+    assert has_gone(client)
+    over.set()
+
+
+def test_goaway_that_came_before_a_send_failed_tells_why(converse: Converse) -> None:
+    def script(server: FrameServer) -> None:
+        server.answers_pings = False
+        server.answer(server.request().stream)
+        server.hear("Ping")
+        server.say(f.goaway(1, ErrorCode.ENHANCE_YOUR_CALM))
+        server.peer.reset()
+        gone.set()
+
+    gone = Event()
+    client = converse(script)
+    client.request("GET", "/").getresponse()
+    pinging = spawn(client.ping)
+    assert gone.wait(GUARD)
+    with pytest.raises(HttpError, match="ENHANCE_YOUR_CALM"):
+        client.request("GET", "/").getresponse()
+    with pytest.raises(HttpError):
+        pinging.get(timeout=GUARD)
+
+
+@pytest.mark.parametrize("where", ["receive", "produce"])
+def test_fault_of_ours_ends_the_connection_and_tells_everybody(
+    converse: Converse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    def script(server: FrameServer) -> None:
+        server.request()
+        server.request()
+        server.say(f.ping(bytes(8)))
+        server.rest()
+
+    client = converse(script)
+    request = client.request("GET", "/")
+    client.ping()
+    monkeypatch.setattr(client.protocol.connection.engine, where, fail)  # type: ignore[union-attr]
+    client.request("GET", "/2")
+    with pytest.raises(HttpError, match="fault of ours"):
+        request.getresponse()
+    with pytest.raises(HttpError, match="any more"):
+        client.request("GET", "/")
+    assert "ZeroDivisionError" in capsys.readouterr().err  # gevent has told about it
+
+
+def test_response_may_be_forgotten_in_another_thread(converse: Converse) -> None:
+    codes: list[Any] = []
+    client = converse(lambda server: held(server, codes))
+    responses = [client.request("GET", "/").getresponse()]
+    gevent.get_hub().threadpool.apply(responses.clear)
+    client.ping()
+    assert client.request("GET", "/").getresponse().read() == b"next"
+    assert codes == [(1, ErrorCode.CANCEL)]
+
+
+def test_window_of_one_byte_is_nobodys_own(converse: Converse) -> None:
+    """hyper#4003: a stream that kept the last byte of the connection's window stopped the others."""
+
+    def script(server: FrameServer) -> None:
+        contents: dict[int, bytes] = {}
+        while sum(map(len, contents.values())) < 65535:
+            frame = server.hear("Data")
+            contents[frame.stream] = contents.get(frame.stream, b"") + frame.content
+        server.say(f.window_update(0, 1))
+        holder = server.hear("Data")
+        assert len(holder.content) == 1
+        other = 4 - holder.stream
+        server.say(f.reset(holder.stream, ErrorCode.CANCEL))
+        server.say(f.window_update(other, 1 << 20), f.window_update(0, 1 << 20))
+        while not server.hear("Data").ends:
+            pass
+        server.answer(other, b"through")
+        server.rest()
+
+    client = converse(script)
+    asking = [spawn(lambda: client.request("POST", "/", [], bytes(100_000)).getresponse().read()) for _ in range(2)]
+    gevent.joinall(asking, GUARD)
+    assert [one.value for one in asking if one.successful()] == [b"through"]
+    assert [type(one.exception) for one in asking if not one.successful()] == [StreamError]
