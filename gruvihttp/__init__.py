@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         UnsupportedVersion,
     )
     from gruvihttp.http2client import Http2Client
-    from gruvihttp.limits import Limits, Timeouts
+    from gruvihttp.limits import H2Limits, Limits, Timeouts
     from gruvihttp.marks import switchpoint
     from gruvihttp.messages import HttpRequest, HttpResponse
     from gruvihttp.net.endpoints import (
@@ -61,6 +61,7 @@ __all__ = [
     "Error",
     "ExpectationFailed",
     "FieldsTooLarge",
+    "H2Limits",
     "Http2Client",
     "HttpClient",
     "HttpError",
@@ -110,7 +111,7 @@ _HOMES = {
     "gruvihttp.calls": ("delete", "download", "get", "head", "patch", "post", "put", "request"),
     "gruvihttp.client": ("HttpClient",),
     "gruvihttp.http2client": ("Http2Client",),
-    "gruvihttp.limits": ("Limits", "Timeouts"),
+    "gruvihttp.limits": ("H2Limits", "Limits", "Timeouts"),
     "gruvihttp.marks": ("switchpoint",),
     "gruvihttp.messages": ("HttpRequest", "HttpResponse"),
     "gruvihttp.net.endpoints": (

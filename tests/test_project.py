@@ -37,8 +37,8 @@ TOP_LEVEL = {
 # A name that comes or goes here is a change for users: it belongs into the changelog and the reference.
 PUBLIC = [
     "Client", "ContentTooLarge", "DecodingError", "Endpoint", "Error", "ExpectationFailed", "FieldsTooLarge",
-    "Http2Client", "HttpClient", "HttpError", "HttpPool", "HttpProtocol", "HttpRequest", "HttpResponse", "HttpServer",
-    "IncompleteMessage", "Limits", "LocalProtocolError", "MessageProtocol", "ParsedUrl", "PoolResponse",
+    "H2Limits", "Http2Client", "HttpClient", "HttpError", "HttpPool", "HttpProtocol", "HttpRequest", "HttpResponse",
+    "HttpServer", "IncompleteMessage", "Limits", "LocalProtocolError", "MessageProtocol", "ParsedUrl", "PoolResponse",
     "ProtocolError", "RedirectError", "RemoteProtocolError", "Server", "StatusError", "StreamError", "StreamReader",
     "TargetTooLong", "Timeout", "Timeouts", "Transport", "TransportError", "UnsupportedCoding", "UnsupportedVersion",
     "__version__",
