@@ -38,8 +38,8 @@ from gruvihttp.sansio.wire import MessageWriter
 
 __all__ = ["ClientConnection"]
 
-# Greenlets are remembered that have made requests. So many of them may have ended before they are forgotten.
-_MOST_ASKERS = 64
+# Greenlets are remembered that have made requests. From so many on it is looked which of them have ended.
+_MANY_ASKERS = 64
 _WRITING = object()  # what greenlets wait for that want to send
 
 
@@ -67,6 +67,7 @@ class ClientConnection(DueResponses):
         self._tail = b""
         self._asker: GreenletRef | None = None  # the latest
         self._askers: set[GreenletRef] = set()
+        self._many_askers = _MANY_ASKERS
         self._total_alarm: Alarm | None = None
 
     def __repr__(self) -> str:
@@ -215,8 +216,9 @@ class ClientConnection(DueResponses):
     def _remember(self, me: GreenletRef) -> None:
         self._asker = me
         self._askers.add(me)
-        if len(self._askers) > _MOST_ASKERS:
+        if len(self._askers) > self._many_askers:
             self._askers = {asker for asker in self._askers if is_alive(asker)}
+            self._many_askers = max(_MANY_ASKERS, 2 * len(self._askers))
 
     def _hold(self, exchange: Http1ClientExchange, message: bytes) -> None:
         """Have a request leave with others, soon."""

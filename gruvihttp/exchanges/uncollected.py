@@ -18,8 +18,8 @@ __all__ = ["Uncollected"]
 
 # From so many on it is looked whether there are failed ones among them that nobody is left to ask for
 _MANY = 64
-# Greenlets are remembered that have made requests. So many of them may have ended before they are forgotten.
-_MOST_ASKERS = 64
+# Greenlets are remembered that have made requests. From so many on it is looked which of them have ended.
+_MANY_ASKERS = 64
 
 
 class Collectable(Protocol):
@@ -45,6 +45,7 @@ class Uncollected(Generic[X]):
         self._many = _MANY
         self._asker: GreenletRef | None = None  # the latest
         self._askers: set[GreenletRef] = set()
+        self._many_askers = _MANY_ASKERS
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -94,5 +95,6 @@ class Uncollected(Generic[X]):
     def _remember(self, asker: GreenletRef) -> None:
         self._asker = asker
         self._askers.add(asker)
-        if len(self._askers) > _MOST_ASKERS:
+        if len(self._askers) > self._many_askers:
             self._askers = {one for one in self._askers if is_alive(one)}
+            self._many_askers = max(_MANY_ASKERS, 2 * len(self._askers))
