@@ -29,7 +29,7 @@ __all__ = [
 # phases of a client's connection
 _CLIENT_ONLY = frozenset(("pool", "connect", "read", "total"))
 
-_HTTP2 = "HTTP/2, with its defaults"
+_HTTP2 = "HTTP/2"
 
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)")
 _SECONDS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600}
