@@ -287,9 +287,7 @@ class DueResponses:
         turns = self._turns
         if not turns:
             return
-        for subject in turns.subjects():
-            if not isinstance(subject, Http1ClientExchange) or subject.response or subject.failure:
-                turns.wake(subject)
+        turns.wake_if(_may_go_on)
         if not self._receiving and not (self._awaiting and turns.wake(self._awaiting[0])):
             turns.wake_all()
 
@@ -519,6 +517,11 @@ class DueResponses:
         self._give_up(error)
         self._backlog.clear()
         self._channel.abort()
+
+
+def _may_go_on(subject: object) -> bool:
+    """Whether nobody need receive anything for who waits for this: his response is here, or never comes."""
+    return not isinstance(subject, Http1ClientExchange) or bool(subject.response or subject.failure)
 
 
 def interrupted(exc: BaseException, doing: str) -> HttpError:

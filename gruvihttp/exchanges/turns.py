@@ -83,9 +83,11 @@ class Turns:
         for waiting in self.waiting:
             waiting.event.set()
 
-    def subjects(self) -> list[object]:
-        """On whose behalf somebody waits."""
-        return [waiting.subject for waiting in self.waiting]
+    def wake_if(self, may_go_on: Callable[[object], bool]) -> None:
+        """Wake those who wait on behalf of a subject of which that is true."""
+        for waiting in self.waiting:
+            if may_go_on(waiting.subject):
+                waiting.event.set()
 
 
 def is_alive(reference: GreenletRef | None) -> bool:
