@@ -73,7 +73,7 @@ ROWS = [
 
 @pytest.fixture
 def served(serve: Any) -> Any:
-    return serve(application, limits=LIMITS, timeouts=TIMEOUTS)
+    return serve(application, limits=LIMITS)
 
 
 def heads_of(talk: Any, statuses: list[int], method: bytes) -> list[Any]:
