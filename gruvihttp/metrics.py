@@ -19,11 +19,11 @@ class Stats(TypedDict):
     Now: `ready` says whether it wants new requests; `connections` are open, `handshakes` not so far yet;
     `active_requests` are being served, `waiting_requests` wait for their turn.
 
-    So far: `accepted` connections; `handshake_failures` of TLS; `proxy_failures`, connections without the PROXY header
-    that they should have begun with. Each of the `requests` has got a complete response, which `responses` counts by
-    the class of its status, or was `aborted`. `refused` are those among the former that never reached the application.
-    Bytes are those of HTTP, as they are before TLS. `http2_defences` are those of
-    `gruvihttp.sansio.h2errors.Defence`, by name.
+    So far: `accepted` connections; `evicted`, those that were idle and had to go for a newcomer; `handshake_failures`
+    of TLS; `proxy_failures`, connections without the PROXY header that they should have begun with. Each of the
+    `requests` has got a complete response, which `responses` counts by the class of its status, or was `aborted`.
+    `refused` are those among the former that never reached the application. Bytes are those of HTTP, as they are before
+    TLS. `http2_defences` are those of `gruvihttp.sansio.h2errors.Defence`, by name.
     """
 
     ready: bool
@@ -32,6 +32,7 @@ class Stats(TypedDict):
     active_requests: int
     waiting_requests: int
     accepted: int
+    evicted: int
     handshake_failures: int
     proxy_failures: int
     requests: int
@@ -57,6 +58,7 @@ _GAUGES = {
 }
 _COUNTERS = {
     "accepted": ("connections_total", "Connections that were accepted."),
+    "evicted": ("connections_evicted_total", "Idle connections that had to go for a newcomer."),
     "handshake_failures": ("handshake_failures_total", "TLS handshakes that failed."),
     "proxy_failures": ("proxy_failures_total", "Connections that lacked the PROXY header they should begin with."),
     "requests": ("requests_total", "Requests, whatever became of them."),

@@ -190,6 +190,7 @@ class HttpServer(Server):
             active_requests=under_way - waiting,
             waiting_requests=waiting,
             accepted=self.accepted,
+            evicted=self._config.room.evicted,
             handshake_failures=self.handshake_failures,
             proxy_failures=self.proxy_failures,
             requests=sum(tally.statuses) + tally.aborted,

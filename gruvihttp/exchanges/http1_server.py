@@ -235,6 +235,9 @@ class ServerConnection(Http1Input):
     # the worker's side
 
     def _serve(self, request: Request) -> None:
+        if self.phase is not BUSY:  # cut while it waited for its turn
+            self._tally.aborted += 1
+            return
         self._is_fresh = False
         in_a_row = self._config.limits.pipelined_requests
         if self._config.cancel_on_disconnect:
@@ -300,7 +303,7 @@ class ServerConnection(Http1Input):
 
     def _give_place(self) -> Request | None:
         """Somebody waits for a place, and this connection has just done its work: that is all it gets."""
-        self._room.is_wanted = False
+        self._room.take()
         buffer = self._reader.buffer
         if buffer.start == len(buffer.data):
             self.flush()

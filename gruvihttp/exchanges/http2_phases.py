@@ -113,8 +113,7 @@ class Http2Phases:
         else:
             self._alarm.set(self._since + seconds)
         room = self._config.room
-        if room.is_wanted and self.idle_since() == self._since:
-            room.is_wanted = False
+        if room.is_wanted and self.idle_since() == self._since and room.take():
             self._go_away()
 
     def _waits_for(self) -> Wait | None:

@@ -30,12 +30,13 @@ class Leaver(Protocol):
 class Room:
     """What the connections of one server know about how crowded it is.
 
-    `is_wanted` says that somebody waits for a place: the connection that becomes idle next takes it back and ends.
+    `is_wanted` says that somebody waits for a place: the connection that becomes idle next calls `take` and ends.
     """
 
-    __slots__ = ("_candidates", "is_wanted")
+    __slots__ = ("_candidates", "evicted", "is_wanted")
 
     def __init__(self) -> None:
+        self.evicted = 0  # connections, so far
         self.is_wanted = False
         self._candidates: list[tuple[float, int, ref[Leaver]]] = []  # the longest idle one is the last
 
@@ -50,7 +51,16 @@ class Room:
             since, _, reference = self._candidates.pop()
             leaver = reference()
             if leaver is not None and leaver.idle_since() == since and leaver.evict():
+                self.evicted += 1
                 return True
+
+    def take(self) -> bool:
+        """Does somebody wait for a place? Then the caller gives his, and nobody else has to."""
+        if not self.is_wanted:
+            return False
+        self.is_wanted = False
+        self.evicted += 1
+        return True
 
     def _look_around(self, connections: Iterable[Leaver], now: float) -> bool:
         """Find candidates. Are there any?"""

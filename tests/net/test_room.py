@@ -60,6 +60,14 @@ def test_connection_that_turns_out_to_be_busy_is_passed_over() -> None:
     assert idle.evicted == 1
 
 
+def test_place_is_given_once_by_whoever_becomes_idle_first() -> None:
+    room = Room()
+    assert not room.take()
+    room.is_wanted = True
+    assert [room.take(), room.take()] == [True, False]
+    assert room.evicted == 1
+
+
 def test_connection_that_is_gone_is_no_candidate() -> None:
     room, connections = Room(), [Lying(1.0), Lying(2.0)]
     room.make(connections, now=10.0)

@@ -37,6 +37,7 @@ def test_new_server_has_counted_nothing() -> None:
             "active_requests": 0,
             "waiting_requests": 0,
             "accepted": 0,
+            "evicted": 0,
             "handshake_failures": 0,
             "proxy_failures": 0,
             "requests": 0,

@@ -59,6 +59,7 @@ def test_many_newcomers_are_served_one_after_another(serve: Any) -> None:
     served = full(serve, ok, 3)
     assert [served.get().status for _ in range(50)] == [200] * 50
     assert len(served.server.connections) <= 3
+    assert served.server.stats()["evicted"] == 47
 
 
 def test_nobody_goes_for_a_newcomer_whom_another_process_has_accepted(serve: Any) -> None:
