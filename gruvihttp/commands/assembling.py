@@ -12,6 +12,7 @@ from gruvihttp.commands.logfile import LogFile
 from gruvihttp.commands.mistakes import UsageMistake
 from gruvihttp.commands.operating import Operating
 from gruvihttp.commands.settings import Settings
+from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.forwarded import DEFAULT_FIELDS, TrustedProxies
 from gruvihttp.net.networks import Networks
 from gruvihttp.probes import check_path
@@ -32,6 +33,8 @@ def assemble(
     for option, path in (("--health-path", operating.health_path), ("--ready-path", operating.ready_path)):
         if path is not None:
             _try(option, lambda: check_path(path))  # noqa: B023  # called at once
+    identifier = operating.identifier or None
+    _try("--identifier", lambda: ServerConfig(identifier=identifier))
     return _try(
         "--ready-path",
         lambda: HttpServer(
@@ -46,6 +49,9 @@ def assemble(
             access_log=_access_log(operating, log_file),
             health_path=operating.health_path,
             ready_path=operating.ready_path,
+            reject_upload=operating.reject_upload,
+            cancel_on_disconnect=operating.cancel_on_disconnect,
+            identifier=identifier,
             multiprocess=multiprocess,
         ),
     )

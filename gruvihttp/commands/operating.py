@@ -1,15 +1,17 @@
-"""Options about what surrounds a server: the proxies before it, and those who watch it."""
+"""Options about what surrounds a server: its clients, the proxies before it, and those who watch it."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
 
+from gruvihttp._version import PRODUCT_ID
 from gruvihttp.commands.addresses import Bind, parse_bind
 
 __all__ = ["Operating", "operating_options", "take_operating"]
 
+_CLIENTS = "Clients"
 _PROXIES = "Proxies before this server"
 _WATCHING = "Log, probes and metrics"
 # the names are those of `gruvihttp.forwarded`, which is not loaded before the patches are in place
@@ -34,12 +36,15 @@ class Operating(NamedTuple):
     trusted_proxy: tuple[str, ...]
     proxy_field: tuple[str, ...]
     proxy_protocol: tuple[str, ...]
+    reject_upload: Literal["linger", "drain", "abort"]
+    cancel_on_disconnect: bool
+    identifier: str | None
 
 
 class _Option(click.Option):
     """An option in a section of the help."""
 
-    def __init__(self, name: str, section: str, metavar: str, meaning: str, **options: Any) -> None:
+    def __init__(self, name: str, section: str, metavar: str | None, meaning: str, **options: Any) -> None:
         super().__init__([name], metavar=metavar, help=meaning, **options)
         self.section = section
 
@@ -48,6 +53,20 @@ def operating_options() -> list[click.Option]:
     """The options; see `take_operating`."""
     many = {"multiple": True}
     return [
+        _Option(
+            "--reject-upload", _CLIENTS, "HOW",
+            "what is done about an upload that is answered before its end: linger (drop it for a while, then close), "
+            "drain (drop it, and go on), abort  [default: linger]",
+            type=click.Choice(("linger", "drain", "abort")), default="linger",
+        ),
+        _Option(
+            "--cancel-on-disconnect", _CLIENTS, None, "end the greenlet of a request when its client goes",
+            is_flag=True,
+        ),
+        _Option(
+            "--identifier", _CLIENTS, "TEXT", "what the field Server says; empty for no such field",
+            default=PRODUCT_ID,
+        ),
         _Option(
             "--trusted-proxy", _PROXIES, "ADDRESS",
             "believe this proxy, or those in this network, about their clients; or 'unix'", **many,

@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
@@ -223,3 +224,61 @@ def test_address_of_metrics_that_is_in_use_is_named(run: Run) -> None:
         result = run("serve", "shop:app", "--bind", "127.0.0.1:0", "--metrics-bind", f"127.0.0.1:{port}", files=APP)
     assert result.stderr.decode().startswith(f"gruvihttp: cannot listen on 127.0.0.1:{port}: ")
     assert result.returncode == 4
+
+
+# clients
+
+
+UPLOAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "closes"), [([], True), (["--reject-upload", "drain"], False)], ids=["default", "drain"]
+)
+def test_upload_that_nobody_reads_is_treated_as_was_said(serve: Serve, options: list[str], closes: bool) -> None:
+    served = serve("shop:app", *options, files=APP)
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as sock:
+        sock.sendall(UPLOAD)
+        head = sock.recv(65536).partition(b"\r\n\r\n")[0]
+    assert (b"Connection: close" in head) == closes
+    assert served.end()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--identifier", "shop"], "shop"), (["--identifier", ""], None)],
+    ids=["text", "empty"],
+)
+def test_server_says_what_it_was_told_to_say(serve: Serve, options: list[str], said: str | None) -> None:
+    served = serve("shop:app", *options, files=APP)
+    connection = HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection.request("GET", "/")
+    assert connection.getresponse().getheader("Server") == said
+    connection.close()
+    assert served.end()[0] == 0
+
+
+def test_request_ends_with_its_client_where_that_was_said(serve: Serve, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    application = f"""
+import gevent, pathlib
+def app(environ, start_response):
+    try:
+        pathlib.Path({str(told)!r}).write_text("begun")
+        gevent.sleep(60)
+    finally:
+        pathlib.Path({str(told)!r}).write_text("ended")
+"""
+    served = serve("shop:app", "--cancel-on-disconnect", files={"shop.py": application})
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for(lambda: told.exists())
+    wait_for(lambda: told.read_text() == "ended")
+    assert served.end()[0] == 0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    guard = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < guard
+        time.sleep(0.01)
