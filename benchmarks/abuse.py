@@ -50,7 +50,7 @@ def main() -> int:
     core = processes.choose_place()
     columns = "".join(f"{path:6}{'p50 ms: peace, siege':21} {'p99 ms':21}" for path in _PATHS)
     print(f"{'':18}  {columns}  memory")
-    with siege.server(core.measured) as (pid, ports):
+    with siege.server(core.measured, "short") as (pid, ports):
         for name in names:
             _line(name, [name], options, pid, ports, core.load)
         if len(names) > 1:

@@ -1,6 +1,6 @@
-"""The server that is abused, with short deadlines so that each abuse is soon over.
+"""The server that has to stand something; for abuse, with short deadlines so that each is soon over.
 
-`python -m benchmarks.besieged [CERTIFICATE]` serves for ever and prints the ports, with and without TLS.
+`python -m benchmarks.besieged CERTIFICATE short|default` serves for ever and prints the ports, with and without TLS.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import gevent
 from gruvihttp import HttpServer
 from gruvihttp.limits import Limits, Timeouts
 
-__all__ = ["LIMITS", "TIMEOUTS"]
+__all__ = ["application"]
 
 _SHORT = 0.3
-TIMEOUTS = Timeouts(handshake=_SHORT, first_byte=_SHORT, head=_SHORT, content=_SHORT, write=_SHORT, linger=_SHORT)
-LIMITS = Limits(content_bytes=1 << 31, content_rate=1000)
+_TIMEOUTS = Timeouts(handshake=_SHORT, first_byte=_SHORT, head=_SHORT, content=_SHORT, write=_SHORT, linger=_SHORT)
+_LIMITS = Limits(content_bytes=1 << 31, content_rate=1000)
 _BLOCK = b"x" * 65536
 _WORKING_SECONDS = 0.01
 
@@ -45,16 +45,15 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     return content
 
 
-def main(certificate: str | None = None) -> None:
+def main(certificate: str, deadlines: str) -> None:
     """Serve for ever."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    server = HttpServer(application, limits=LIMITS, timeouts=TIMEOUTS)
+    server = HttpServer(application, limits=_LIMITS, timeouts=_TIMEOUTS if deadlines == "short" else None)
     server.listen(("127.0.0.1", 0))
-    if certificate is not None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate)
-        server.listen(("127.0.0.1", 0), context)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    server.listen(("127.0.0.1", 0), context)
     print(*[port for _, port in server.addresses], flush=True)
     server.serve_forever()
 

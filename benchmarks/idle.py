@@ -28,7 +28,7 @@ _REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _END = b"Hello, World!\n"
 _BUSY = 50
 _REQUESTS_EACH = 20
-_GUARD_SECONDS = 30.0
+_GUARD_SECONDS = 60.0
 _PER_ADDRESS = 10_000  # connections from one address of ours, so that its ports suffice
 _SPARE = 200  # descriptors that are used for other things
 
@@ -45,7 +45,7 @@ def main() -> int:
 
 def hold(count: int, *, tls: bool) -> dict[str, float]:
     """Hold so many idle connections; returns the figures. Raises OSError or AssertionError if one is lost."""
-    with siege.server(None) as (pid, ports):
+    with siege.server(None, "default") as (pid, ports):
         context = ssl._create_unverified_context() if tls else None
         address = ("127.0.0.1", ports[1 if tls else 0])
         warm = [_connect(number, address, context) for number in range(10)]  # what is made once for all is made now

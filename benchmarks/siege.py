@@ -16,13 +16,16 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 @contextmanager
-def server(core: int | None) -> Iterator[tuple[int, list[int]]]:
-    """Run `benchmarks.besieged` for the length of the block; gives its process id and its ports, plain and TLS."""
+def server(core: int | None, deadlines: str) -> Iterator[tuple[int, list[int]]]:
+    """Run `benchmarks.besieged` for the length of the block; gives its process id and its ports, plain and TLS.
+
+    `deadlines` are "short" or "default".
+    """
     with tempfile.TemporaryDirectory() as directory:
         certificate = Path(directory, "certificate.pem")
         _make_certificate(certificate)
         process = subprocess.Popen(
-            processes.python("benchmarks.besieged", certificate), cwd=_ROOT, stdout=subprocess.PIPE,
+            processes.python("benchmarks.besieged", certificate, deadlines), cwd=_ROOT, stdout=subprocess.PIPE,
             preexec_fn=lambda: processes.pin(core),
         )  # fmt: skip
         try:
