@@ -16,10 +16,10 @@ TABLE: dict[str, Any] = tomllib.loads((TESTS / "promises.toml").read_text())
 INDIFFERENT: set[str] = set(TABLE["arrival"]["indifferent"])
 ROWS: dict[str, dict[str, Any]] = {name: row for name, row in TABLE.items() if name != "arrival"}
 
-COUNTS = {"G": 73, "S": 42, "R": 14, "X": 16, "B": 16, "E": 14}  # so that none gets lost at the end
+COUNTS = {"G": 73, "S": 42, "R": 14, "X": 16, "B": 16, "E": 14, "T": 16}  # so that none gets lost at the end
 
 # Arguments with which a test runs more than once: with what is said in one piece, and byte by byte.
-BY_BYTES = {"say", "ask", "delivery", "feeding", "pieces", "split"}
+BY_BYTES = {"say", "ask", "delivery", "feeding", "pieces", "piecewise", "split"}
 
 
 @cache
