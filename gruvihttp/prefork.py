@@ -48,6 +48,7 @@ class _Place:
     def __init__(self, sockets: Sequence[RawSocket]) -> None:
         self.sockets = sockets
         self.worker: Worker | None = None
+        self.changed = Event()  # set when there is another, for who has cleared it
 
 
 class Prefork:
@@ -118,7 +119,7 @@ class Prefork:
 
     def _run(self, serving: Callable[[], object]) -> int:
         first = self._start(self._places[0])  # alone: if it cannot begin, once is enough to hear why
-        while not first.begins() and not self._stopping.is_set():
+        while not self._begins(first) and not self._stopping.is_set():
             if not self._persistent:
                 return first.code
             self._report("waits for a change")
@@ -128,9 +129,10 @@ class Prefork:
                 first = self._start(self._places[0])
         self._begun = True
         if not self._stopping.is_set():
-            others = [self._start(place) for place in self._places[1:]]
+            for place in self._places[1:]:
+                self._start(place)
             keepers = [gevent.spawn(self._keep, place) for place in self._places]
-            if all(worker.begins() for worker in others):
+            if all(self._is_taken(place) for place in self._places):
                 serving()
                 self._notifier.ready()
                 self._watch()
@@ -140,13 +142,30 @@ class Prefork:
         for place in self._places:  # before the workers hear of it: with them, the last descriptor closes
             for sock in place.sockets:
                 sock.close()
-        for worker in self.workers:
+        for worker in list(self._alive):
             self._retire(worker)
         gevent.joinall(self._retiring, timeout=_SILENCE_SECONDS)
         if not all(one.ready() for one in self._retiring):
             self._report("waits for its workers to finish (Ctrl-C or SIGTERM again stops at once)")
         gevent.joinall(self._retiring)
         return 0
+
+    def _begins(self, worker: Worker) -> bool:
+        """Wait until a worker serves. False if it ends before that, or all is to end."""
+        gevent.wait([worker.ready, self._stopping], count=1)
+        return worker.serves and not self._stopping.is_set()
+
+    def _is_taken(self, place: _Place) -> bool:
+        """Wait until a worker serves there, if not the first, then another. False if all is to end before that."""
+        while not self._stopping.is_set():
+            worker = place.worker
+            assert worker is not None
+            if self._begins(worker):
+                return True
+            if worker is place.worker:
+                place.changed.clear()
+                gevent.wait([place.changed, self._stopping], count=1)
+        return False
 
     def tell(self, word: str, content: object = None) -> None:
         """Say something to all workers, also to those that are about to end."""
@@ -218,6 +237,7 @@ class Prefork:
 
     def _start(self, place: _Place) -> Worker:
         place.worker = self._new(place)
+        place.changed.set()
         return place.worker
 
     def _new(self, place: _Place) -> Worker:
@@ -234,16 +254,22 @@ class Prefork:
 
     def _replace(self, place: _Place) -> bool:
         successor = self._new(place)
-        if not successor.begins():
+        if not self._begins(successor):
+            if self._stopping.is_set():
+                return False
             self._report(f"a new worker could not begin, so the old ones stay (exit code {successor.code})")
             return False
         old, place.worker = place.worker, successor
+        place.changed.set()
         if old is not None:
             old.news.set()  # whoever keeps the place looks at the new one
             self._retire(old)
         return True
 
     def _retire(self, worker: Worker) -> None:
+        if worker.retires:
+            return
+        worker.retires = True
         # a little longer than the worker's own patience, so that it can abort what is left itself
         patience = self._patience + 1 if self._patience is not None else None
         self._retiring = [one for one in self._retiring if not one.ready()]

@@ -50,6 +50,7 @@ class Worker:
         theirs.close()
         self._link = Link(ours)
         self._heard = heard
+        self.retires = False  # has it been told to end?
         self.reason = ""  # why it wants to be relieved, if that is to be told
         self._asked: dict[str, AsyncResult[Any]] = {}
         self.pid: int = self._process.pid

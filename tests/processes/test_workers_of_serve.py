@@ -123,6 +123,33 @@ def test_application_that_cannot_be_loaded_is_said_once(process: Callable[..., A
     assert len(re.findall("there is no module 'missing'", started.said)) == 1
 
 
+def test_worker_that_cannot_begin_at_first_is_waited_for(serve: Any, tmp_path: Path) -> None:
+    served = tmp_path / "served.py"
+    mark = "import os, tempfile\ntempfile.mkstemp(prefix='begun', dir='.')\n"
+    fail = "if sum('begun' in one.name for one in os.scandir()) == 2:\n    os._exit(7)\n"
+    served.write_text(mark + fail + served.read_text())
+    server = serve()  # returns when both serve
+    server.wait_for(r"worker \d+ ended by itself \(exit code 7\)")
+    assert server.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("which", ["first", "successor"])
+def test_worker_that_takes_long_to_begin_does_not_hold_up_the_end(
+    process: Callable[..., Any], tmp_path: Path, which: str
+) -> None:
+    served = tmp_path / "served.py"
+    slow = "import sys, time\nprint('begins', file=sys.stderr, flush=True)\ntime.sleep(60)\n" + served.read_text()
+    if which == "first":
+        served.write_text(slow)
+    started = process("-m", "gruvihttp", "serve", "served:app", "--workers", "1", "--bind", "127.0.0.1:0")
+    if which == "successor":
+        started.wait_for("gruvihttp serving")
+        served.write_text(slow)
+        started.send(signal.SIGHUP)
+    started.wait_for("begins")
+    assert started.end(signal.SIGTERM) == 0
+
+
 def test_address_in_use_is_not_shared(serve: Any, process: Callable[..., Any]) -> None:
     port = serve().address[1]
     second = process("-m", "gruvihttp", "serve", "served:app", "--workers", "2", "--bind", f"127.0.0.1:{port}")
