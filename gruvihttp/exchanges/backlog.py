@@ -20,13 +20,13 @@ _TAKE_BYTES = 65536
 
 
 class Backlog:
-    """A queue of bytes, with an end. False when nothing waits, not even the end.
+    """A queue of bytes, with an end. `empty` says that nothing waits, not even the end.
 
     `memory_bytes` bounds what is held in memory, `file_bytes` what is put into the file. `full` says that the latter
     is reached; more is taken all the same.
     """
 
-    __slots__ = ("_end", "_file", "_file_bytes", "_held", "_memory_bytes", "_pieces", "_read", "_written")
+    __slots__ = ("_end", "_file", "_file_bytes", "_held", "_memory_bytes", "_pieces", "_read", "_written", "empty")
 
     def __init__(self, memory_bytes: int, file_bytes: int) -> None:
         self._memory_bytes = memory_bytes
@@ -36,9 +36,7 @@ class Backlog:
         self._file: IO[bytes] | None = None
         self._written = self._read = 0  # positions in the file
         self._end = False
-
-    def __bool__(self) -> bool:
-        return self._held > 0 or self._file is not None or self._end
+        self.empty = True
 
     @property
     def full(self) -> bool:
@@ -54,17 +52,20 @@ class Backlog:
             self._held += len(piece)
         else:
             self._spill(piece)
+        self.empty = False
 
     def take(self) -> bytes:
         """Remove and return the next bytes; ``b""`` is the end. Raises TransportError if the file cannot be read."""
         if self._pieces:
             piece = self._pieces.popleft()
             self._held -= len(piece)
-            return piece
-        if self._file is not None:
-            return self._unspill(self._file)
-        self._end = False
-        return b""
+        elif self._file is not None:
+            piece = self._unspill(self._file)
+        else:
+            self._end = False
+            piece = b""
+        self.empty = not self._held and self._file is None and not self._end
+        return piece
 
     def clear(self) -> None:
         """Drop everything."""
@@ -72,6 +73,7 @@ class Backlog:
         self._held = 0
         self._end = False
         self._close_file()
+        self.empty = True
 
     def _spill(self, piece: bytes) -> None:
         try:

@@ -96,7 +96,9 @@ class ClientConnection(DueResponses):
         mine = exchange is not None and (exchange.greenlet is me if owner is None else exchange.owner is owner)
         if exchange is None or not mine or exchange.wanted:
             exchange = self._choose(me, owner)
-        if exchange.response is None and not self._parse_response(exchange):
+        buffer = self._reader.buffer
+        here = buffer.start != len(buffer.data) and not self._turns.waiting
+        if exchange.response is None and not (here and self._parse_response(exchange)):
             exchange.wanted = True
             try:
                 self._await_response(exchange, moment_after(timeout_or_default(timeout, exchange.timeouts.read)))

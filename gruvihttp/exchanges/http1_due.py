@@ -116,8 +116,6 @@ class DueResponses:
         """Is the response here already, needing no more than to be parsed? Nobody who waits is concerned then."""
         awaiting = self._awaiting
         buffer = self._reader.buffer
-        if self._turns.waiting:
-            return False
         while buffer.start != len(buffer.data) and awaiting and awaiting[0] is exchange and self._step():
             if exchange.response is not None:
                 return True
@@ -201,7 +199,10 @@ class DueResponses:
             deadline, phase = self._least(exchange, deadline)
         self._receiving = True
         try:
-            received = self._backlog.take() if self._backlog else self._channel.receive(deadline, phase)
+            if self._backlog.empty:
+                received = self._channel.receive(deadline, phase)
+            else:
+                received = self._backlog.take()
         except Timeout:
             if phase == "total":
                 raise self._run_out(exchange) from None
@@ -295,7 +296,7 @@ class DueResponses:
         """See what has come, without waiting, unless enough of it waits already."""
         if self._channel.is_quiet():
             return
-        if not self._receiving and not self._backlog and self._has_room():
+        if not self._receiving and self._backlog.empty and self._has_room():
             try:
                 self._take_what_is_here()
             except TransportError:  # whoever sends or waits will meet it too, and knows what to do
@@ -312,7 +313,7 @@ class DueResponses:
         return bool(received)
 
     def _take_in(self, received: bytes) -> None:
-        if self._backlog or not self._has_room():
+        if not self._backlog.empty or not self._has_room():
             self._backlog.append(received)
         else:
             self._feed(received)
@@ -335,7 +336,7 @@ class DueResponses:
         while self._awaiting and self._has_room():
             if self._step_ahead(self._awaiting[0]):
                 continue
-            if not self._backlog:
+            if self._backlog.empty:
                 break
             self._feed(self._backlog.take())
         self._pass_on()
@@ -446,7 +447,7 @@ class DueResponses:
             self._reader.request_method = awaiting[0].method
         elif self._refusal is not None:
             self._close_if_done()
-        elif self._reader.buffer.start != len(self._reader.buffer.data) or self._backlog:
+        elif self._reader.buffer.start != len(self._reader.buffer.data) or not self._backlog.empty:
             self._fail(not_asked_for())
 
     def _end_with(self, exchange: Http1ClientExchange, response: Response) -> None:
@@ -469,7 +470,7 @@ class DueResponses:
     def _begin_tunnel(self, exchange: Http1ClientExchange) -> None:
         self._refuse(HttpError("it is a tunnel now: see the transport of the response"))
         leading = [self._reader.trailing_data[0]]
-        while self._backlog:
+        while not self._backlog.empty:
             leading.append(self._backlog.take())
         exchange.content = StreamReader.complete()
         exchange.tunnel = Tunnel(self._channel, b"".join(leading))

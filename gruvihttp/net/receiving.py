@@ -127,7 +127,9 @@ class Receiving:
         Raises Timeout(phase) when `deadline`, a moment of ``time.monotonic()``, passes first. A deadline that is past
         means no waiting: what is there is returned.
         """
-        if self._empty and (deadline is None or monotonic() < deadline) and not self._has_pending():
+        if self._empty and (deadline is None or monotonic() < deadline) and (
+            self._tls is None or not self._tls.pending()
+        ):
             self._wait(deadline, phase)
         most = size or self._read_bytes
         while (received := self.try_receive(most)) is None:

@@ -14,14 +14,14 @@ from gruvihttp.exchanges.backlog import Backlog
 
 def drained(backlog: Backlog) -> list[bytes]:
     taken = []
-    while backlog:
+    while not backlog.empty:
         taken.append(backlog.take())
     return taken
 
 
 def test_new_backlog_is_empty() -> None:
     backlog = Backlog(10, 10)
-    assert not backlog
+    assert backlog.empty
     assert not backlog.full
 
 
@@ -30,7 +30,7 @@ def test_pieces_come_out_as_they_were_as_long_as_they_fit() -> None:
     for piece in (b"ab", b"c", b"def"):
         backlog.append(piece)
     assert drained(backlog) == [b"ab", b"c", b"def"]
-    assert not backlog
+    assert backlog.empty
 
 
 def test_what_does_not_fit_comes_out_behind() -> None:
@@ -56,7 +56,7 @@ def test_file_is_used_anew_once_it_is_drained() -> None:
         assert backlog.full
         assert backlog.take() == b"abcd"
         assert not backlog.full
-        assert not backlog
+        assert backlog.empty
 
 
 def test_clear_drops_everything() -> None:
@@ -64,7 +64,7 @@ def test_clear_drops_everything() -> None:
     for piece in (b"ab", b"cd", b""):
         backlog.append(piece)
     backlog.clear()
-    assert not backlog
+    assert backlog.empty
     backlog.append(b"x")
     assert drained(backlog) == [b"x"]
 
@@ -79,7 +79,7 @@ def test_any_order_of_calls_keeps_the_stream(seed: int) -> None:
             piece = chance.randbytes(chance.randrange(1, 300))
             backlog.append(piece)
             put += piece
-        elif backlog:
+        elif not backlog.empty:
             got += backlog.take()
     assert got + b"".join(drained(backlog)) == put
 
@@ -106,4 +106,4 @@ def test_file_that_cannot_be_read_is_a_transport_error() -> None:
     with pytest.raises(TransportError):
         backlog.take()
     backlog.clear()
-    assert not backlog
+    assert backlog.empty
