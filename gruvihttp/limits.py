@@ -147,7 +147,7 @@ def _check(item: Field[Any], value: object, *, whole: bool) -> None:
     if value is None and "None" in str(item.type):
         return
     accepted = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, accepted) or value < (1 if whole else 0):
+    if isinstance(value, bool) or not isinstance(value, accepted) or not value >= (1 if whole else 0):  # nan is not
         wanted = "a positive whole number" if whole else "a number of seconds, 0 or more"
         raise ValueError(f"{item.name} must be {wanted}, not {value!r}")
 

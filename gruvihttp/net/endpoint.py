@@ -16,6 +16,8 @@ class Endpoint:
     """Makes connections of one sort, each with a protocol of its own."""
 
     def __init__(self, protocol_factory: ProtocolFactory, timeout: float | None = None) -> None:
+        if timeout is not None and (not isinstance(timeout, (int, float)) or not timeout >= 0):
+            raise ValueError(f"timeout must be a number of seconds, 0 or more, or None for ever, not {timeout!r}")
         self._protocol_factory = protocol_factory
         self._timeout = timeout
 

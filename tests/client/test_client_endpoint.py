@@ -27,6 +27,7 @@ from gruvihttp import (
     MessageProtocol,
     Server,
     Timeout,
+    Timeouts,
     TransportError,
     create_connection,
     create_server,
@@ -188,6 +189,14 @@ def test_g50_properties_are_readable_on_both_sides(serve: Any, connect: Any) -> 
     assert (protocol.server_side, protocol.server_name) == (False, f"127.0.0.1:{peer.port}")
     assert HttpProtocol(False).server_name is None
     assert HttpProtocol(False, server_name="x").server_name == "x"
+
+
+@pytest.mark.parametrize("timeout", ["5", -1, float("nan"), b""], ids=repr)
+def test_timeout_that_is_no_time_is_refused(timeout: Any) -> None:
+    with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+        HttpClient(timeout=timeout)
+    with pytest.raises(ValueError, match="read must be a number of seconds"):
+        Timeouts(read=timeout)
 
 
 @pytest.mark.parametrize("version", ["1.2", "3", "", "0.9", 1.1, None, b"1.1"], ids=repr)
