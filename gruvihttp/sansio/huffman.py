@@ -10,6 +10,8 @@ which is one at most, as the shortest code has five bits. What the text means is
 
 from __future__ import annotations
 
+from functools import cache
+
 __all__ = ["HuffmanError", "decode", "encode"]
 
 EOS = 256
@@ -40,7 +42,7 @@ def encode(text: bytes) -> bytes:
 
 def decode(short: bytes) -> bytes:
     """The text of a short spelling. Raises HuffmanError."""
-    state = _ROOT
+    state, ends = _states()
     completed: list[bytes] = []
     append = completed.append
     for byte in short:
@@ -48,7 +50,7 @@ def decode(short: bytes) -> bytes:
         append(symbol)
         state, symbol = state[byte & 15]
         append(symbol)
-    if id(state) not in _ENDS:
+    if id(state) not in ends:
         raise HuffmanError("bits that are no Huffman text")
     return b"".join(completed)
 
@@ -70,10 +72,11 @@ def _codes() -> list[str]:
 _State = list[tuple["_State", bytes]]
 
 
-def _states(codes: list[str]) -> tuple[_State, frozenset[int]]:
+@cache  # made when HTTP/2 is spoken for the first time: most programs do not
+def _states() -> tuple[_State, frozenset[int]]:
     """The state at the beginning, and the `id` of those states in which a text may end."""
-    symbols = {code: symbol for symbol, code in enumerate(codes)}
-    inner = {code[:depth] for code in codes for depth in range(len(code))}
+    symbols = {code: symbol for symbol, code in enumerate(_BITS)}
+    inner = {code[:depth] for code in _BITS for depth in range(len(code))}
     states: dict[str, _State] = {path: [] for path in inner}
     nowhere: _State = []  # after EOS: nothing is right any more
     nowhere.extend([(nowhere, b"")] * 16)
@@ -95,4 +98,3 @@ def _step(bits: str, symbols: dict[str, int], states: dict[str, _State], nowhere
 
 
 _BITS = _codes()
-_ROOT, _ENDS = _states(_BITS)
