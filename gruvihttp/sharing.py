@@ -12,7 +12,6 @@ Requests are not known here, nor is what makes a connection one that can be shar
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
@@ -78,7 +77,6 @@ class Shares:
         self._unshared: OrderedDict[Hashable, None] = OrderedDict()
         self._loop = get_hub().loop
         self._thread = get_ident()
-        self._process = os.getpid()
 
     def join(self, origin: Hashable) -> Share | None:
         """A share with one more user, if there is one. Raises RuntimeError in another thread."""
@@ -86,10 +84,6 @@ class Shares:
             raise RuntimeError("a pool belongs to the thread that made it: make one for each thread")
         share = self._shares.get(origin)
         if share is None or self._slots.closed:
-            return None
-        if self._process != os.getpid():  # after a fork they are the parent's
-            self._process = os.getpid()
-            self._shares.clear()
             return None
         if not self._is_usable(share.slot.connection):
             del self._shares[origin]  # those who use it go on

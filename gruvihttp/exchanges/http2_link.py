@@ -14,13 +14,14 @@ Who makes requests, and when there is room for one, is not known here.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from threading import get_ident
 from time import monotonic
 from typing import Any
-from weakref import ref
+from weakref import WeakSet, ref
 
 import gevent
 from gevent import get_hub
@@ -91,6 +92,7 @@ class Http2Link:
         self._closing = False
         self._dropped_bytes = 0
         self._linger_bytes = (limits or Limits()).linger_bytes
+        _all.add(self)
 
     def start(self) -> None:
         """Introduce ourselves, and begin to listen."""
@@ -325,3 +327,21 @@ class Http2Link:
         if goaway is not None and goaway.error_code != ErrorCode.NO_ERROR:
             return goaway_error(goaway)
         return IncompleteMessage("the server closed the connection before the response was complete")
+
+    def disown(self) -> None:
+        """This process is the child of a fork: the connection is its parent's, and who reads here reads its bytes."""
+        self._refusal = self._loss = HttpError("it belongs to the parent of this process")
+        self._open.clear()
+        self._alarm.close()
+        self._channel.forget()
+
+
+_all: WeakSet[Http2Link] = WeakSet()
+
+
+def _after_fork() -> None:
+    for link in list(_all):
+        link.disown()
+
+
+os.register_at_fork(after_in_child=_after_fork)

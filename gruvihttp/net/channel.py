@@ -191,6 +191,12 @@ class Channel(Sending):
             pass
         self._release()
 
+    def forget(self) -> None:
+        """Close our descriptor and tell nobody, neither the peer nor who waits: after a fork it is the parent's."""
+        if not self.closed:
+            self.on_close = None
+            self._release()
+
     def _release(self) -> None:
         self.closed = True
         for resource in (self._watcher, self._write_watcher, self._alarm, self._stall_alarm):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -1090,3 +1091,17 @@ def test_window_of_one_byte_is_nobodys_own(converse: Converse) -> None:
     gevent.joinall(asking, GUARD)
     assert [one.value for one in asking if one.successful()] == [b"through"]
     assert [type(one.exception) for one in asking if not one.successful()] == [StreamError]
+
+
+def test_child_of_a_fork_leaves_the_connection_to_its_parent(converse: Converse) -> None:
+    client = converse(serving(b"first", b"second"))
+    assert client.request("GET", "/").getresponse().read() == b"first"
+    child = os.fork()  # not gevent's: what it does to the hub is not for a process with the threads of a test run
+    if child == 0:
+        try:
+            client.request("GET", "/")
+        except HttpError as exc:
+            os._exit(0 if "parent" in str(exc) else 1)
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert client.request("GET", "/").getresponse().read() == b"second"

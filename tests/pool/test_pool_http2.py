@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,10 @@ import trustme
 from frameserver import FrameServer
 from gevent.event import Event
 from sites import Site
+from striking import STRIKES, strike_at
 
 from gruvihttp import HttpError, HttpPool, StreamError, Timeout, TransportError
+from gruvihttp.origins import destination_of
 from gruvihttp.sansio import frames as f
 from gruvihttp.sansio.h2errors import ErrorCode
 from gruvihttp.sansio.h2settings import MAX_CONCURRENT_STREAMS
@@ -406,3 +409,60 @@ def test_pool_belongs_to_its_thread(pool: HttpPool, site: Site) -> None:
     threads = gevent.get_hub().threadpool
     with pytest.raises(RuntimeError, match="belongs to the thread"):
         threads.apply(pool.get, (f"{site.url}/told",))
+
+
+def test_child_of_a_fork_leaves_the_shared_connection_to_its_parent(pool: HttpPool, site: Site) -> None:
+    response = pool.get(f"{site.url}/half", stream=True)
+    shares = pool._courier._shares  # type: ignore[attr-defined]
+    origin = destination_of(site.url).origin
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if shares.join(origin) is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    site.held.set()
+    assert response.read() == b"first second"
+    assert pool.get(f"{site.url}/told").ok
+    assert len(site.peers) == 1
+
+
+# interruptions
+
+
+def download(pool: HttpPool, url: str) -> None:
+    assert len(pool.get(f"{url}/bytes?size=200000").content) == 200_000
+
+
+def upload(pool: HttpPool, url: str) -> None:
+    assert pool.post(f"{url}/echo", body=b"x" * 200_000).content == b"x" * 200_000
+
+
+def stream(pool: HttpPool, url: str) -> None:
+    with pool.get(f"{url}/bytes?size=200000", stream=True) as response:
+        assert response.body.read(1000)
+
+
+@pytest.mark.parametrize("error", STRIKES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("warm", [False, True], ids=["new", "used"])
+@pytest.mark.parametrize("act", [download, upload, stream], ids=lambda act: act.__name__)
+def test_struck_at_any_wait_the_books_of_the_pool_are_right(
+    make_pool: MakePool,
+    offering: ssl.SSLContext,
+    site: Site,
+    settled: Settled,
+    act: Callable[[HttpPool, str], None],
+    warm: bool,
+    error: type[BaseException],
+) -> None:
+    for wait_number in range(200):
+        pool = make_pool(1, http2=True, ssl=offering)  # so that a connection that is lost is missed at once
+        if warm:
+            assert pool.get(f"{site.url}/told").ok
+        struck = strike_at(wait_number, error, lambda pool=pool: act(pool, site.url))  # type: ignore[misc]
+        gc.collect()
+        settled(pool, (0, min(pool.counts.idle + pool.counts.taken, 1), 0))
+        assert pool.get(f"{site.url}/told").ok
+        settled(pool, (0, 1, 0))
+        pool.close()
+        if not struck:
+            return
+    pytest.fail("there is no end of waits")
