@@ -17,6 +17,7 @@ import gevent
 import pytest
 import trustme
 from nghttpd import nghttpd
+from relays import tunnelling
 
 from gruvihttp import Http2Client, HttpClient, HttpError, HttpServer, StreamError, TransportError
 from gruvihttp.testing import ScriptedPeer
@@ -449,3 +450,15 @@ def test_lost_connection_leaves_no_descriptor(start: Any, plain: Any) -> None:  
             client.connect(("127.0.0.1", port), ssl=False)
             client.request("GET", "/hello").getresponse()
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_tunnel_through_a_proxy_carries_http2(serve: Any, server_tls: ssl.SSLContext, trusting: Any) -> None:
+    server_tls.set_alpn_protocols(["h2", "http/1.1"])
+    server = HttpServer(tell_protocol)
+    server.listen(("127.0.0.1", 0), server_tls)
+    proxy = serve(tunnelling)
+    with HttpClient(GUARD, version="auto") as client:
+        client.connect(("localhost", server.address[1]), ssl=trusting("h2", "http/1.1"), proxy=proxy.address)
+        assert client.version == "2"
+        assert client.request("GET", "/").getresponse().read() == b"HTTP/2"
+    server.close(0)

@@ -13,6 +13,7 @@ import pytest
 import trustme
 from frameserver import FrameServer
 from gevent.event import Event
+from relays import tunnelling
 from sites import Site
 from striking import STRIKES, strike_at
 
@@ -466,3 +467,13 @@ def test_struck_at_any_wait_the_books_of_the_pool_are_right(
         if not struck:
             return
     pytest.fail("there is no end of waits")
+
+
+def test_proxy_carries_http2_in_a_tunnel(
+    make_pool: MakePool, offering: ssl.SSLContext, site: Site, make_site: Callable[..., Site], serve: Any
+) -> None:
+    proxy = serve(tunnelling)
+    pool = make_pool(http2=True, ssl=offering, proxy=proxy.address)
+    for _ in range(3):
+        assert pool.get(f"{site.url}/told").version == (2, 0)
+    assert len(site.peers) == len(proxy.connections) == 1
