@@ -127,6 +127,7 @@ class Arrivals:
 
     def _finish(self) -> None:
         self._connection.forget(self)
+        self.stream.owner = _NOBODY  # else the two would hold each other, and only the collector would part them
         self.wake()
 
     # anybody's
@@ -202,6 +203,32 @@ class Arrivals:
         if get_ident() != connection.thread:
             run = connection.loop.run_callback_threadsafe
         run(self.give_up, HttpError("the response was forgotten before its end"))
+
+
+class _Nobody:
+    """Owns a stream that is over: what may still come on it concerns nobody."""
+
+    def feed(self, content: bytes) -> None:
+        """Content that came behind a reset."""
+
+    def respond(self, response: Response) -> None:
+        """A head that did."""
+
+    def inform(self, response: InformationalResponse) -> bool:
+        """So did this one."""
+        return False
+
+    def end(self, trailers: Headers) -> None:
+        """And the end."""
+
+    def fail(self, failure: Error) -> None:
+        """A reset behind the end, which says that the rest of the request is not wanted (RFC 9113 §8.1)."""
+
+    def wake(self) -> None:
+        """There is room in the queue, for nothing."""
+
+
+_NOBODY = _Nobody()
 
 
 class ContentSource:

@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 import pytest
 
+from gruvihttp import Http2Client
 from gruvihttp.limits import Limits
 from gruvihttp.sansio.content import ChunkedDecoder
 
@@ -80,6 +81,19 @@ def test_request_over_http2_leaves_no_circles(serve: Any, speak_http2: Any, garb
 
     ask()
     assert garbage_of(ask) == set()
+
+
+def test_client_over_http2_leaves_no_circles(serve: Any, garbage_of: Any) -> None:
+    with Http2Client(timeout=10) as client:
+        client.connect(serve(application).server.address, ssl=False)
+
+        def ask() -> None:
+            for _ in range(REQUESTS):
+                client.request("POST", "/", body=b"abc")
+                assert client.getresponse().read() == b"3"
+
+        ask()
+        assert garbage_of(ask) == set()
 
 
 def test_the_decoder_of_chunks_does_not_hold_itself(garbage_of: Any) -> None:
