@@ -229,6 +229,13 @@ class ServerConnection(Http1Input):
         self.phase = BUSY
         self._workers.run(job, argument)
 
+    def _expire(self) -> None:
+        phase = self.phase
+        if phase is IDLE or phase is HEAD:
+            self._readable()  # what has come in time may have had to wait for us
+        if self.phase is phase:
+            super()._expire()
+
     def _head_is_late(self) -> None:
         self._work(self._answer_and_close, 408)
 

@@ -125,6 +125,13 @@ class Http2ServerConnection(Http2Phases):
 
     # input, in the hub
 
+    def _expire(self) -> None:
+        wait = self._wait
+        if wait is Wait.REQUEST or wait is Wait.HEAD:
+            self._readable()  # what has come in time may have had to wait for us
+        if self._wait is wait:
+            super()._expire()
+
     def _readable(self) -> None:
         """Read, and hand on what that means. An error of ours ends this connection, and the hub reports it."""
         try:

@@ -113,11 +113,15 @@ class Receiving:
         """Is there surely nothing to be received, not even the end? Never waits; cheaper than `try_receive`."""
         if self.closed or self.broken or self._tls is not None:
             return False
+        return not self._has_arrived()
+
+    def _has_arrived(self) -> bool:
+        """Is there something in the socket, as of now?"""
         if self._poll is None:
             poller = _poll()
             poller.register(self._sock.fileno(), POLLIN)
             self._poll = poller.poll
-        return not self._poll(0)
+        return bool(self._poll(0))
 
     def receive(self, deadline: float | None = None, phase: str = "read", size: int = 0) -> bytes:
         """Wait until something has arrived and return it, at most `size` bytes; ``b""`` at the end of the stream.
@@ -227,8 +231,11 @@ class Receiving:
                 watcher.callback = self._parked or watcher.stop
 
     def _expire(self) -> None:
-        if self._reader is not None:
-            self._reader.throw(_timeout(self._phase))
+        if self._reader is None:
+            return
+        if self._has_arrived():  # in time, but the loop was busy: its watcher calls the reader next
+            return
+        self._reader.throw(_timeout(self._phase))
 
     def _fail(self, exc: OSError) -> NoReturn:
         if isinstance(exc, TransportError):  # ours already, from a channel that is closed or broken

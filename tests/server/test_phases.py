@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
@@ -290,3 +291,42 @@ def test_timer_of_the_application_that_strikes_in_the_middle_of_sending_cuts_the
     assert talk.is_cut() or not talk.received.endswith(b"0\r\n\r\n")
     assert len(errors()) == 1 and "Timeout" in errors()[0]
 
+
+
+# a loop that was busy: nobody is late who was in time
+
+
+BUSY = [
+    pytest.param({"first_byte": SHORT}, b"", GET, id="first-byte"),
+    pytest.param({"idle": SHORT}, GET, GET, id="next-request"),
+    pytest.param({"head": SHORT}, GET[:10], GET[10:], id="head"),
+    pytest.param(
+        {"content": SHORT}, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1", b"2", id="content"
+    ),
+]
+
+
+@pytest.mark.parametrize(("timeouts", "before", "then"), BUSY)
+def test_what_came_in_time_is_not_late_because_the_server_was_busy(
+    serve: Any, until: Any, timeouts: dict[str, float], before: bytes, then: bytes
+) -> None:
+    served = serve(ok, timeouts=unlimited(**timeouts))
+    talk = served.connect()
+    talk.say(before)
+    until(lambda: served.server.stats()["received_bytes"] == len(before) and served.server.connections)
+    if before == GET:
+        assert talk.answer().status == 200
+    gevent.sleep(0.01)
+    talk.say(then)
+    time.sleep(SHORT * 2)  # nobody has his turn: as when an application blocks the thread
+    assert talk.answer().status == 200
+
+
+def test_stream_that_came_in_time_is_served_by_a_server_that_was_busy(serve: Any, until: Any, speak_http2: Any) -> None:
+    served = serve(ok, timeouts=unlimited(idle=SHORT))
+    streams = speak_http2(served.server.address)
+    assert streams.get("/") == ("200", b"ok")
+    gevent.sleep(0.01)
+    stream = streams.begin("/")
+    time.sleep(SHORT * 2)  # as above
+    assert streams.answer(stream) == ("200", b"ok")
