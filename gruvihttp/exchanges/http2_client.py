@@ -202,6 +202,8 @@ class Http2ClientConnection(Http2Link):
         return self._refusal is None
 
     def _check_usable(self) -> None:
+        if self._refusal is None and not self.engine.takes_streams:
+            self._refuse(HttpError("all streams of this connection are used up"))
         if self._refusal is not None:
             refusal = self._refusal
             error = HttpError(f"the connection cannot be used any more: {refusal}; close it and connect again")

@@ -122,7 +122,12 @@ class H2Engine:
     def takes_streams(self) -> bool:
         """Whether a client may begin a stream as soon as a slot is free. Once False it stays so."""
         closing = self.failed or self._ended or self._going_away or self._control.goaway_last is not None
-        return not closing and not self._server
+        return not closing and not self._server and not self._used_up
+
+    @property
+    def _used_up(self) -> bool:
+        """Whether there may be no id left for another stream of ours, as each head that waits may take one."""
+        return self._sender.next_id + 2 * len(self._sender.heads) > HIGHEST_ID  # RFC 9113 §5.1.1
 
     @property
     def streams(self) -> list[Stream]:
@@ -210,11 +215,10 @@ class H2Engine:
         for a request that HTTP/2 cannot say.
         """
         if not self.takes_streams:
-            raise LocalProtocolError("no stream can be begun on this connection (any more)")
+            used_up = "all streams of this connection are used up"
+            raise LocalProtocolError(used_up if self._used_up else "no stream can be begun on this connection any more")
         if self.free_slots <= 0:
             raise LocalProtocolError("the peer allows no more streams at a time")
-        if self._sender.next_id + 2 * len(self._sender.unsent()) > HIGHEST_ID:
-            raise LocalProtocolError("all streams of this connection are used up")
         if isinstance(request, ExtendedConnect) and not self.peer_settings.connect_protocol:
             raise LocalProtocolError("the peer does not take extended CONNECT")
         head = of_request(request, scheme)

@@ -1105,3 +1105,12 @@ def test_child_of_a_fork_leaves_the_connection_to_its_parent(converse: Converse)
         os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
     assert client.request("GET", "/").getresponse().read() == b"second"
+
+
+def test_connection_whose_streams_are_used_up_says_so(converse: Converse) -> None:
+    client = converse(serving(b""))
+    client.protocol.connection.engine._sender.next_id = f.HIGHEST_ID  # type: ignore[union-attr]
+    assert client.request("GET", "/").getresponse().stream_id == f.HIGHEST_ID
+    with pytest.raises(HttpError, match="used up") as caught:
+        client.request("GET", "/")
+    assert caught.value.retryable
