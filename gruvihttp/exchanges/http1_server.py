@@ -279,11 +279,14 @@ class ServerConnection(Http1Input):
     def _abandon(self) -> None:
         if self.current is not None:  # else the exchange was over
             self._tally.aborted += 1
+            self.current.failure = None  # its traceback leads back here: only the collector would part them
         self.abort()
 
     def _after(self, exchange: Http1ServerExchange) -> Request | None:
         """Bring the connection to where the next request can begin, and return that if it has come already."""
         self.current = None
+        if exchange.failure is not None:
+            exchange.failure = None  # its traceback leads back here: only the collector would part them
         if exchange.ending is not COMPLETE or self.phase is CLOSED:
             self._after_failure(exchange)
             return None

@@ -260,7 +260,7 @@ class Http2ServerConnection(Http2Phases):
             self.tally.statuses[exchange.head.status] += 1  # type: ignore[union-attr]  # complete, so there is one
         else:
             self.tally.aborted += 1
-        exchange.notes = exchange.stream.owner = None  # or only the collector would part them
+        exchange.notes = exchange.failure = exchange.stream.owner = None  # or only the collector would part them
         self.flush_soon()
 
     def await_end(self, exchange: Http2ServerExchange) -> None:

@@ -244,11 +244,10 @@ class Receiving:
 
     def _note(self, exc: OSError) -> TransportError:
         """The system says that the peer is gone, or that nothing will work any more: remember it."""
-        error = transport_error(exc)
         self.broken = True
         if self.error is None:
-            self.error = error
-        return error
+            self.error = transport_error(exc)  # not what is raised: that will hold frames, and they this channel
+        return transport_error(exc)
 
 
 def _timeout(phase: str) -> Timeout:

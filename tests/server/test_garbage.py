@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -81,6 +82,32 @@ def test_request_over_http2_leaves_no_circles(serve: Any, speak_http2: Any, garb
 
     ask()
     assert garbage_of(ask) == set()
+
+
+def test_connection_that_breaks_does_not_hold_what_was_not_sent(serve: Any, until: Any) -> None:
+    """Nor the environ: that goes when its request does, and no garbage collector has to come by."""
+
+    class Watched:
+        """In environ, to see when that goes."""
+
+    seen: list[weakref.ref[Watched]] = []
+
+    def flooding(environ: Any, start_response: Any) -> Any:
+        environ["watched"] = watched = Watched()
+        seen.append(weakref.ref(watched))
+        start_response("200 OK", [])
+        return (bytes(60_000) for _ in range(1000))
+
+    talk = serve(flooding).connect()
+    gc.collect()
+    gc.disable()
+    try:
+        talk.say(MESSAGES["get"])
+        talk.read_until()
+        talk.reset()
+        until(lambda: seen[0]() is None)
+    finally:
+        gc.enable()
 
 
 def test_client_over_http2_leaves_no_circles(serve: Any, garbage_of: Any) -> None:
