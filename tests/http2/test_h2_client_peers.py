@@ -16,6 +16,7 @@ from typing import Any
 import gevent
 import pytest
 import trustme
+from gevent import subprocess as gevent_subprocess
 from nghttpd import nghttpd
 from relays import tunnelling
 
@@ -329,11 +330,8 @@ def test_client_offers_h2_by_itself(authority: trustme.CA, monkeypatch: pytest.M
     try:
         environment = {**os.environ, "SSL_CERT_FILE": str(tmp_path / "ca.pem")}
         environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
-        done = gevent.get_hub().threadpool.apply(
-            subprocess.run,
-            ([sys.executable, "-c", script, str(server.address[1])],),
-            {"capture_output": True, "env": environment, "timeout": GUARD, "text": True},
-        )
+        command = [sys.executable, "-c", script, str(server.address[1])]
+        done = gevent_subprocess.run(command, capture_output=True, env=environment, timeout=GUARD, text=True)
     finally:
         server.close(0)
     assert done.stdout.split("\n")[:3] == ["2 HTTP/2", "2 HTTP/2", "1.1 HTTP/1.1"], done.stderr
