@@ -26,6 +26,7 @@ __all__ = ["ENGINES", "SUBJECTS", "TASKS", "Task", "missing_tool", "sample"]
 _HOST = "127.0.0.1"
 _BATCH = 50  # streams that come in one piece
 _BATCHES = 20  # of one connection: then another, as that of h2 becomes slower with each stream
+_LEAST_SECONDS = 0.5  # h2load must have the time to connect
 _GRACE_SECONDS = 60.0
 
 
@@ -195,6 +196,7 @@ def sample(name: str, task: str, seconds: float, path: str, place: Place) -> Sam
         ask: Callable[[], tuple[int, float]]
         if task == "multiplexed":
             _load(port, ["-n", "200"], place)  # some listen before they can answer
+            seconds = max(seconds, _LEAST_SECONDS)
             ask = lambda: (_load(port, ["-D", f"{round(seconds * 1000)}ms"], place), seconds)  # noqa: E731
         else:
             ask = lambda: _upload(port, path, place)  # noqa: E731

@@ -36,7 +36,9 @@ def garbage_of() -> Iterator[Callable[[Callable[[], object]], set[type]]]:
     """
 
     def garbage_of(function: Callable[[], object]) -> set[type]:
-        while gc.collect():  # what a finalizer has held on to goes in another round
+        for _ in range(20):  # what a finalizer has held on to goes in another round
+            if not gc.collect():
+                break
             gevent.idle()
         gc.disable()
         gc.set_debug(gc.DEBUG_SAVEALL)
