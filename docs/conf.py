@@ -14,7 +14,7 @@ copyright = "2026, " + author  # noqa: A001  (Sphinx's name)
 release = version = __version__
 
 extensions = ["sphinx.ext.autodoc", "commandline", "declarations"]
-exclude_patterns = ["_build", "changes.d"]
+exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"gruvihttp {release}"
 html_copy_source = False
