@@ -310,13 +310,15 @@ def test_sentinel_is_its_own_class_and_shows_its_name(sentinel: Any) -> None:
     assert {sentinel: 1}[sentinel] == 1
 
 
+class One(Sentinel, metaclass=Sentinel):
+    """For the next test. Not inside it: a class that is its own type can never be collected."""
+
+
+class Other(Sentinel, metaclass=Sentinel):
+    """Likewise."""
+
+
 def test_two_sentinels_are_different() -> None:
-    class One(Sentinel, metaclass=Sentinel):
-        pass
-
-    class Other(Sentinel, metaclass=Sentinel):
-        pass
-
     assert One != Other
     assert type(One) is not type(Other)
     assert repr(One) == "One"
