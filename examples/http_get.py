@@ -1,4 +1,4 @@
-"""Fetch what a URL names, with nothing between us and the socket but the event layer.
+"""Fetch what a URL names, with nothing between us and the socket but the engine.
 
     python http_get.py http://127.0.0.1:8080/
 
