@@ -1,10 +1,10 @@
-"""A server over the event layer and gevent's sockets, and what it owes to clients that are slow, wrong, or gone.
+"""A server over the engine and gevent's sockets, and what it owes to clients that are slow, wrong, or gone.
 
     python robust_server.py 127.0.0.1 8080
 
 Each request is answered with a JSON document that describes it. That part is `describe`; everything else is about
 keeping one's promises when things go wrong. `gruvihttp.HttpServer` does all of this, and faster; this file shows what
-there is to do, and how the event layer helps.
+there is to do, and how the engine helps.
 
 The rules:
 
