@@ -73,6 +73,11 @@ class Http1ClientExchange:
         status = "no response" if self.response is None else self.response.status_code
         return f"<Http1ClientExchange {self.method.decode()} {self.upload}, {status}>"
 
+    @property
+    def failed(self) -> bool:
+        """Whether the response, or the rest of it, will not come."""
+        return self.failure is not None
+
     def send_head(self) -> None:
         """Send the head now, without waiting for content."""
         self._connection.send_more(self, [])

@@ -124,7 +124,7 @@ class Http2ClientConnection(Http2Link):
         arrivals = exchange.arrivals
         if arrivals.response is None:
             self._await_response(exchange, moment_after(timeout_or_default(timeout, arrivals.timeouts.read)))
-        self._uncollected.remove(exchange)
+        self._uncollected.drop(exchange)
         exchange.content = arrivals.open_content()
         return exchange
 
@@ -134,13 +134,13 @@ class Http2ClientConnection(Http2Link):
             exchange.arrivals.await_response(deadline)
         except Timeout as exc:
             if exc.phase == "total":
-                self._uncollected.remove(exchange)
+                self._uncollected.drop(exchange)
             raise
         except Error:
-            self._uncollected.remove(exchange)
+            self._uncollected.drop(exchange)
             raise
         except BaseException as exc:
-            self._uncollected.remove(exchange)
+            self._uncollected.drop(exchange)
             exchange.arrivals.give_up(HttpError(f"{type(exc).__name__} struck while waiting for the response"))
             raise
         finally:
@@ -148,7 +148,7 @@ class Http2ClientConnection(Http2Link):
 
     def withdraw(self, exchange: Http2ClientExchange) -> None:
         """Let nobody collect the response to a request that has failed."""
-        self._uncollected.remove(exchange)
+        self._uncollected.drop(exchange)
 
     def ping(self, timeout: float | None = -1) -> float:
         """How long the server takes to send eight bytes back, in seconds. Raises Timeout("read"), HttpError."""
@@ -271,7 +271,7 @@ class Http2ClientConnection(Http2Link):
         for exchange in self._uncollected.abandoned():
             stream = exchange.arrivals.stream
             if stream.recv_window <= 0 or not stream.end_offered:
-                self._uncollected.remove(exchange)
+                self._uncollected.drop(exchange)
                 exchange.arrivals.give_up(HttpError("the greenlet that made the request has ended"))
 
     def _slots_changed(self) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import gevent
 import pytest
 from gevent.event import Event
+from greenlet import getcurrent
 
-from gruvihttp import HttpClient, HttpError, Timeout, TransportError
-from gruvihttp.testing import RawPeer
+from gruvihttp import HttpClient, HttpError, Timeout, Timeouts, TransportError
+from gruvihttp.exchanges.http1_client import ClientConnection
+from gruvihttp.exchanges.http1_client_exchange import Http1ClientExchange
+from gruvihttp.testing import RawPeer, memory_pair
 
 KIB = 1024
 
@@ -333,6 +337,22 @@ def test_body_may_be_read_by_another_greenlet_than_collected_it(connect: Any) ->
     let_others_run()
     assert len(response.read()) == 824 * KIB
     assert waiting.get(timeout=10) == b"small"
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_who_waits_for_a_request_that_is_not_on_the_connection_is_told(others: int) -> None:
+    channel, other = memory_pair()
+    with RawPeer(other) as peer:
+        connection = ClientConnection(channel)
+        for _ in range(others):
+            connection.send(b"GET", b"/", b"1.1", [(b"host", b"a")], b"", None)
+            peer.send(content(b"x"))
+        stray = Http1ClientExchange(connection, b"GET", None, Timeouts(), ref(getcurrent()))
+        with pytest.raises(RuntimeError, match="not on the connection"):
+            connection.await_permission(stray, 30)
+        for _ in range(others):
+            assert connection.collect().content.read() == b"x"
+        channel.close()
 
 
 def test_killed_greenlet_leaves_no_wrong_answer_to_the_others(serve: Any) -> None:
