@@ -96,6 +96,7 @@ class ClientConnection(RequestSender):
         self._collected = exchange
         if exchange.ahead_bytes:
             self._ahead_bytes -= exchange.ahead_bytes
+            exchange.ahead_bytes = 0
             self._turns.wake_all()  # there is room now for more
         return exchange
 

@@ -77,7 +77,7 @@ class ResponseReceiver:
         self._held: list[BytesLike] = []  # the bytes of those unsent
         self._uncollected: Uncollected[Http1ClientExchange] = Uncollected(in_order=True)
         self._collected: Http1ClientExchange | None = None
-        self._ahead_bytes = 0  # the sum over `_uncollected`
+        self._ahead_bytes = 0  # the sum over exchanges that nobody has collected
         self._receiving = False  # a greenlet is in channel.receive
         self.silent = True  # not a byte has come since a request was sent on an idle connection
         self._drain_deadline: float | None = None
@@ -237,10 +237,9 @@ class ResponseReceiver:
 
     def _drop(self, exchange: Http1ClientExchange) -> None:
         """Nobody is left who could read this response, and others wait."""
-        if exchange in self._uncollected:
-            self._uncollected.remove(exchange)
-            self._ahead_bytes -= exchange.ahead_bytes
-            exchange.ahead_bytes = 0
+        self._uncollected.drop(exchange)
+        self._ahead_bytes -= exchange.ahead_bytes  # also of one that was dropped before its response came
+        exchange.ahead_bytes = 0
         if self._awaiting and self._awaiting[0] is exchange and exchange.response is not None:
             self._collected = exchange
             self.discard(exchange, exchange.content.buffer_size)

@@ -209,6 +209,25 @@ def test_response_of_a_greenlet_that_has_ended_does_not_block(connect: Any, coll
         assert working.get(timeout=10) == b"small"
 
 
+def test_many_informational_responses_for_a_greenlet_that_has_ended_do_not_block(connect: Any) -> None:
+    def script(peer: RawPeer) -> None:
+        peer.read_until()
+        hint = b"HTTP/1.1 103 Early Hints\r\nLink: %b\r\n\r\n" % (b"x" * 4 * KIB)
+        peer.send(hint * 60 + content(b"x"))  # several times Limits.buffer_bytes
+        while peer.read_until():
+            peer.send(content(b"small"))
+
+    client = connect(script)
+
+    def other() -> bytes:
+        client.request("GET", "/")
+        body: bytes = client.getresponse().read()
+        return body
+
+    gevent.spawn(client.request, "GET", "/").join(10)
+    assert gevent.spawn(other).get(timeout=10) == b"small"
+
+
 def test_greenlet_that_ends_while_others_wait_wakes_them(connect: Any) -> None:
     def script(peer: RawPeer) -> None:
         peer.read_until()
