@@ -150,11 +150,15 @@ def test_exchange_leaves_no_garbage_for_the_collector(connect: Any) -> None:
             response.read()
             assert response.headers and response.request.headers
 
+    def garbage() -> int:
+        gc.collect()
+        act(10)
+        return gc.collect()
+
     act(2)
-    gc.collect()
     gc.disable()
     try:
-        act(10)
-        assert gc.collect() == 0
+        # connections of earlier tests may come to their end meanwhile, but not each time
+        assert any(garbage() == 0 for _ in range(5))
     finally:
         gc.enable()
