@@ -87,6 +87,9 @@ class HTTPTransport(httpx.BaseTransport):
         """Send a request; the exceptions are httpx's."""
         if request.url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(f"{request.url.scheme!r} is not spoken here, only http and https")
+        for unread in ("sni_hostname", "target"):  # ignored, they would have asked somebody else for something else
+            if unread in request.extensions:
+                raise ValueError(f"the request's extension {unread!r} is not taken here: say it in the URL")
         fields, closes = _fields_of(request)
         pool = self._pools.get(closes, lambda: self._make_pool(closes))
         timeouts = _timeouts_of(request.extensions.get("timeout", {}))

@@ -199,6 +199,12 @@ def test_connection_close_is_honoured(site: Any, client: httpx.Client) -> None:
             gevent.idle()
 
 
+@pytest.mark.parametrize("extension", ["sni_hostname", "target"])
+def test_extension_that_would_ask_another_is_refused(site: Any, client: httpx.Client, extension: str) -> None:
+    with pytest.raises(ValueError, match=extension):
+        client.get(f"{site.url}/", extensions={extension: "other"})
+
+
 def test_limits_bound_connections_and_their_idle_time(site: Any, make_client: Any) -> None:
     client = make_client(limits=httpx.Limits(max_connections=1, keepalive_expiry=0.0))
     with client.stream("GET", site.url + "/half"):
