@@ -5,14 +5,13 @@ It needs wsproto: ``pip install gruvihttp[websocket]``. Here are only the names.
 
 from __future__ import annotations
 
-from gruvihttp.wsaccepting import HandshakeError, LazyWebSocket, accept
+from gruvihttp.wsaccepting import HandshakeError, accept
 from gruvihttp.wsconnecting import HandshakeRefused, connect
 from gruvihttp.wsmessages import WebSocket, WebSocketClosed, is_available
 
 __all__ = [
     "HandshakeError",
     "HandshakeRefused",
-    "LazyWebSocket",
     "WebSocket",
     "WebSocketClosed",
     "accept",
