@@ -13,7 +13,6 @@ from typing import Any
 
 from gevent import get_hub
 
-from gruvihttp.errors import TransportError
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm
@@ -38,7 +37,7 @@ IDLE, HEAD, BUSY, CLOSING, CLOSED = Phase
 class Http1Phases:
     """A connection that is in a phase, since a moment."""
 
-    __slots__ = ("_alarm", "_config", "_dropped_bytes", "_loop", "_parked", "_tally", "channel", "phase", "since")
+    __slots__ = ("_alarm", "_config", "_loop", "_parked", "_tally", "channel", "phase", "since")
 
     def __init__(self, channel: Channel, config: ServerConfig) -> None:
         self.channel = channel
@@ -49,7 +48,6 @@ class Http1Phases:
         self._loop: Any = get_hub().loop  # Any: gevent's loops share no public type
         self._alarm = Alarm(self._loop, self._expire)
         self._parked = False
-        self._dropped_bytes = 0
 
     def _enter(self, phase: Phase, seconds: float | None) -> None:
         """Begin a phase that may last so long."""
@@ -84,21 +82,13 @@ class Http1Phases:
         """All is sent: end our side, and wait until the peer has ended its own."""
         self.channel.shutdown_write()
         self._enter(CLOSING, self._config.timeouts.linger)
-        self.channel.park(self._discard)
+        self.channel.park_and_drop(self._config.limits.linger_bytes, self._end_lingering)
 
-    def _discard(self) -> None:
-        """In the hub, closing: drop what comes until the peer ends too."""
-        try:
-            data = self.channel.try_receive()
-        except TransportError:
-            data = b""
-        if data is None:
-            return
-        self._dropped_bytes += len(data)
-        if not data:
-            self._close()
-        elif self._dropped_bytes > self._config.limits.linger_bytes:
+    def _end_lingering(self, too_much: bool) -> None:
+        if too_much:
             self.abort()
+        else:
+            self._close()
 
     def _close(self) -> None:
         self._end()

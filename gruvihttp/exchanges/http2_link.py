@@ -90,7 +90,6 @@ class Http2Link:
         self._refusal: Error | None = None
         self._loss: Error | None = None
         self._closing = False
-        self._dropped_bytes = 0
         self._linger_bytes = (limits or Limits()).linger_bytes
         _all.add(self)
 
@@ -297,18 +296,7 @@ class Http2Link:
         """All is said: let the server read it before the connection is closed."""
         self._closing = True
         self._channel.shutdown_write()
-        self._channel.park(self._discard)
-
-    def _discard(self) -> None:
-        """In the hub, closing: drop what comes until the server ends too."""
-        data: bytes | None = b""
-        with suppress(TransportError):
-            data = self._channel.try_receive()
-        if data is None:
-            return
-        self._dropped_bytes += len(data)
-        if not data or self._dropped_bytes > self._linger_bytes:
-            self._lose(HttpError("it was closed"))
+        self._channel.park_and_drop(self._linger_bytes, lambda _: self._lose(HttpError("it was closed")))
 
     def _lose(self, error: Error) -> None:
         """The connection is over."""

@@ -71,7 +71,6 @@ class Http2Phases:
         self._since = 0.0  # a moment of time.monotonic(): when that wait began
         self._is_fresh = True  # no request yet
         self._running: set[Http2ServerExchange] = set()
-        self._dropped_bytes = 0
 
     def flush_soon(self) -> None:
         """Send what there is at the end of this pass of the loop."""
@@ -185,21 +184,9 @@ class Http2Phases:
             return
         self._phase = CLOSING
         self.channel.shutdown_write()
-        self.channel.park(self._discard)
-
-    def _discard(self) -> None:
-        """In the hub, closing: drop what comes until the peer ends too."""
-        try:
-            data = self.channel.try_receive()
-        except TransportError:
-            data = b""
-        if data is None:
-            return
-        self._dropped_bytes += len(data)
-        if not data:
-            self._lose()
-        elif self._dropped_bytes > self._config.limits.linger_bytes:
-            self._lose(abort=True)
+        self.channel.park_and_drop(
+            self._config.limits.linger_bytes, lambda too_much: self._lose(abort=too_much)
+        )
 
     def _lose(self, *, abort: bool = False) -> None:
         """The connection is over; handlers hear of it when they read or write next."""

@@ -174,6 +174,28 @@ class Receiving:
         if self._reader is None and not self.closed:
             self._watcher.callback = self._watcher.stop
 
+    def park_and_drop(self, most_bytes: int, ended: Callable[[bool], object]) -> None:
+        """Have what comes dropped in the hub, so that our last bytes are not lost to a reset, until that is over.
+
+        `ended(too_much)` is called then: the peer has ended its side, or has sent more than `most_bytes`. It must close
+        the channel, or abort it.
+        """
+        dropped_bytes = 0
+
+        def drop() -> None:
+            nonlocal dropped_bytes
+            try:
+                data = self.try_receive()
+            except TransportError:
+                data = b""
+            if data is None:
+                return
+            dropped_bytes += len(data)
+            if not data or dropped_bytes > most_bytes:
+                ended(bool(data))
+
+        self.park(drop)
+
     def _has_pending(self) -> bool:
         """Is there input that the socket does not know about?"""
         return self._tls is not None and self._tls.pending()
