@@ -105,21 +105,9 @@ class Sending(Receiving):
 
         Raises EOFError if the file is shorter; the channel is `broken` then, as after any send that was interrupted.
         """
-        self._check_sending()
-        self._writer = getcurrent()
-        usable, self._send = self._send, _refuse_second_sender
-        done = False
-        try:
-            self._send_all_of_file(fd, offset, count, stall)
-            done = True
-        finally:
-            self._writer = None
-            if done:
-                self._send = usable
-            else:
-                self._break()
+        self._send_alone(lambda: self._send_all_of_file(fd, offset, count, stall))
 
-    def _send_all_of_file(self, fd: int, offset: int, count: int, stall: float | None) -> None:
+    def _send_all_of_file(self, fd: int, offset: int, count: int, stall: float | None) -> bool:
         deadline = moment_after(stall)
         end = offset + count
         while offset < end:
@@ -134,15 +122,19 @@ class Sending(Receiving):
                 raise EOFError("the file has become shorter while it was sent")
             offset += sent
             deadline = moment_after(stall)
+        return True
 
     def _send_rest(self, rest: deque[memoryview], stall: float | None, on_input: Callable[[], bool] | None) -> bool:
-        """Send `rest` as the only sender. If that is left early, in whatever way, the channel is broken."""
+        return self._send_alone(lambda: self._send_all(rest, stall, on_input))
+
+    def _send_alone(self, send: Callable[[], bool]) -> bool:
+        """Call `send` as the only sender. If that is left early, in whatever way, the channel is broken."""
         self._check_sending()
         self._writer = getcurrent()
         usable, self._send = self._send, _refuse_second_sender
         done = False
         try:
-            done = self._send_all(rest, stall, on_input)
+            done = send()
         finally:
             self._writer = None
             if done:
