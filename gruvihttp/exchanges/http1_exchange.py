@@ -7,12 +7,12 @@ holds head and first content until then. What is on the connection before and af
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
 from gruvihttp.errors import LocalProtocolError
-from gruvihttp.exchanges.response import CommonLines, ResponseHead, plain_error, sendable_trailers
+from gruvihttp.exchanges.response import CommonLines, ResponseHead, sendable_trailers
+from gruvihttp.exchanges.served import BROKEN_OFF, COMPLETE, DETACHED, ServedExchange
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
 from gruvihttp.reader import StreamReader
@@ -21,20 +21,9 @@ from gruvihttp.sansio.events import Request
 from gruvihttp.sansio.framing import CHUNKED, NONE, PLAIN, UNTIL_CLOSE, Framing, Plan, has_no_content, length
 from gruvihttp.sansio.headers import Field, Headers
 
-__all__ = ["CLOSE", "COMPLETE", "DETACHED", "HELD_BYTES", "NO_CONTENT", "Ending", "Http1ServerExchange", "head_bytes"]
+__all__ = ["CLOSE", "HELD_BYTES", "NO_CONTENT", "Http1ServerExchange", "head_bytes"]
 
 HELD_BYTES = 65536  # output that is held at most; larger pieces would gain nothing from being joined
-
-
-class Ending(Enum):
-    """How a response was ended by the handler."""
-
-    COMPLETE = "complete"
-    BROKEN_OFF = "broken off"  # in the middle, so that the peer sees it
-    DETACHED = "detached"  # with HTTP on this connection
-
-
-COMPLETE, BROKEN_OFF, DETACHED = Ending  # by these names, since looking a member up in its class is slow
 
 
 class Carrier(Protocol):
@@ -62,21 +51,11 @@ class Carrier(Protocol):
     def send_file(self, fd: int, offset: int, count: int) -> None: ...
 
 
-class Http1ServerExchange:
+class Http1ServerExchange(ServedExchange):
     """One request on an HTTP/1 connection, and its responses. See `gruvihttp.exchanges.base.ServerExchange`."""
 
-    # What a usual exchange never changes stands here once, instead of being set for each.
-    ending: Ending | None = None  # None until the response is over
-    content_ended = False
-    received_bytes = 0  # of the request's content
-    sent_bytes = 0  # of the response's content, without what frames it
-    waited_seconds = 0.0  # for the request's content
-    notes: Any = None  # the handler's own
-    head: ResponseHead | None = None  # of the final response, as far as it was given
-    failure: BaseException | None = None  # what reading or sending has raised: the peer's fault, not the handler's
     wants_continue = False
     upgrade: tuple[bytes, ...] = ()
-    tunnel: Tunnel | None = None  # the connection, once it has left HTTP
     _encoder: Encoder | None = None  # None until the head has left
     _pieces_bytes = 0
 
@@ -93,24 +72,9 @@ class Http1ServerExchange:
         self._pieces: list[bytes] = []  # content that waits for the head to leave
 
     @property
-    def finished(self) -> bool:
-        """Whether the response is over, complete or not."""
-        return self.ending is not None
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of the response was given, by whoever gave it."""
-        return self.ending is COMPLETE or self.ending is DETACHED
-
-    @property
     def status(self) -> int | None:
         """The status of the final response; None until its head has left."""
         return self.head.status if self.head is not None and self._encoder is not None else None
-
-    @property
-    def detached(self) -> bool:
-        """Whether the connection has left HTTP with this exchange. What else is answered has no effect then."""
-        return self.ending is DETACHED
 
     @property
     def head_sent(self) -> bool:
@@ -124,12 +88,6 @@ class Http1ServerExchange:
         if self.plan.framing is NONE:
             return NO_CONTENT
         return StreamReader(source=partial(self.connection.receive_content, self))
-
-    def end_content(self, trailers: Headers) -> None:
-        """The content has ended, with these trailers."""
-        self.content_ended = True
-        for name, value in trailers.raw:
-            self.request_trailers.append((name.decode("ascii"), value.decode("latin-1")))
 
     # response
 
@@ -262,13 +220,6 @@ class Http1ServerExchange:
             % (head.status, head.reason, head.lines, content_bytes, connection.common.of(head), option, content)
         )
         return True
-
-    def finish_with_error(self, status: int) -> None:
-        """Answer with nothing but a status, in place of what was given. Only possible until the head has left."""
-        head, content = plain_error(status)
-        self.response_trailers.clear()
-        self.send_head(head)
-        self.finish(content)
 
     def break_off(self) -> None:
         """End a response whose head has left where it is, so that the peer sees that it is incomplete."""

@@ -20,10 +20,11 @@ from greenlet import getcurrent, greenlet
 
 from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http1_exchange import CLOSE, COMPLETE, DETACHED, HELD_BYTES, Http1ServerExchange, head_bytes
+from gruvihttp.exchanges.http1_exchange import CLOSE, HELD_BYTES, Http1ServerExchange, head_bytes
 from gruvihttp.exchanges.http1_input import Http1Input
 from gruvihttp.exchanges.http1_phases import BUSY, CLOSED, HEAD, IDLE
 from gruvihttp.exchanges.response import plain_error
+from gruvihttp.exchanges.served import COMPLETE, DETACHED
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.exchanges.workers import renew_context
 from gruvihttp.net.channel import Channel

@@ -18,9 +18,10 @@ from gevent.hub import Waiter
 from greenlet import greenlet
 
 from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
-from gruvihttp.exchanges.http1_exchange import BROKEN_OFF, COMPLETE, DETACHED, NO_CONTENT, Ending
+from gruvihttp.exchanges.http1_exchange import NO_CONTENT
 from gruvihttp.exchanges.http2_tunnel import StreamChannel, as_upgrade
-from gruvihttp.exchanges.response import CommonLines, ResponseHead, plain_error, sendable_trailers
+from gruvihttp.exchanges.response import CommonLines, ResponseHead, sendable_trailers
+from gruvihttp.exchanges.served import BROKEN_OFF, COMPLETE, DETACHED, ServedExchange
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
@@ -61,22 +62,13 @@ class Carrier(Protocol):
     def wake(self, waiter: Any) -> None: ...
 
 
-class Http2ServerExchange:
+class Http2ServerExchange(ServedExchange):
     """One request on a stream, and its responses. See `gruvihttp.exchanges.base.ServerExchange`."""
 
-    ending: Ending | None = None  # None until the response is over
-    content_ended = False
-    received_bytes = 0  # of the request's content
-    sent_bytes = 0  # of the response's content
-    waited_seconds = 0.0  # for the request's content
     worker: greenlet | None = None  # who is at work, where somebody wants to know
-    notes: Any = None  # the handler's own
-    head: ResponseHead | None = None  # of the final response, as far as it was given
-    failure: BaseException | None = None  # what reading or sending has raised: the peer's fault, not the handler's
     head_sent = False
     persists = True  # a stream's end is not the connection's
     upgrade: Sequence[bytes] = ()  # RFC 9113 §8.6: there is none, but with extended CONNECT
-    tunnel: Tunnel | None = None  # the stream, once it has left HTTP
     _is_over = False  # the handler has ended
     _is_silent = False  # the response has no content, whatever the handler says
     _fault: BaseException | None = None  # why no more content comes
@@ -99,21 +91,6 @@ class Http2ServerExchange:
         return f"<Http2ServerExchange {self.request.method!r} {self.request.target!r} {self.stream!r}>"
 
     @property
-    def finished(self) -> bool:
-        """Whether the response is over, complete or not."""
-        return self.ending is not None
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of the response was given, by whoever gave it."""
-        return self.ending is COMPLETE or self.ending is DETACHED
-
-    @property
-    def detached(self) -> bool:
-        """Whether the stream has left HTTP with this exchange. What else is answered has no effect then."""
-        return self.ending is DETACHED
-
-    @property
     def status(self) -> int | None:
         """The status of the final response; None until its head has left."""
         return self.head.status if self.head is not None and self.head_sent else None
@@ -127,9 +104,7 @@ class Http2ServerExchange:
 
     def end_content(self, trailers: Headers) -> None:
         """The content has ended, with these trailers."""
-        for name, value in trailers.raw:
-            self.request_trailers.append((name.decode("ascii"), value.decode("latin-1")))
-        self.content_ended = True
+        super().end_content(trailers)
         self.wake()
 
     def fail(self, fault: BaseException) -> None:
@@ -321,13 +296,6 @@ class Http2ServerExchange:
             if not self.stream.end_offered:
                 self._engine.finish(self.stream, trailers)
         self.connection.flush_soon()
-
-    def finish_with_error(self, status: int) -> None:
-        """Answer with nothing but a status, in place of what was given. Only possible until the head has left."""
-        head, content = plain_error(status)
-        self.response_trailers.clear()
-        self.send_head(head)
-        self.finish(content)
 
     def break_off(self) -> None:
         """End a response whose head has left where it is, so that the peer sees that it is incomplete."""
