@@ -6,8 +6,9 @@ Connections are not known here, so that ``--help`` does not load what makes them
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -15,7 +16,7 @@ from gruvihttp.commands.declared import seconds_or_none
 from gruvihttp.commands.mistakes import UsageMistake
 from gruvihttp.commands.targets import parse_field
 
-__all__ = ["OPTIONS", "Asking", "method_of", "read_data", "version_of"]
+__all__ = ["OPTIONS", "Asking", "asking_of", "read_data"]
 
 
 class Asking(NamedTuple):
@@ -60,14 +61,28 @@ OPTIONS: list[click.Parameter] = [
 ]
 
 
-def method_of(given: str | None, default: str) -> str:
+def asking_of(
+    default_method: str,
+    *,
+    method: str | None,
+    headers: Iterable[tuple[str, str]],
+    http10: bool,
+    http2: bool,
+    **others: Any,  # Any: the rest of `Asking`, under its names
+) -> Asking:
+    """How to ask, from the values of `OPTIONS` that say so. Raises UsageMistake for what cannot be."""
+    method = _method_of(method, default_method)
+    return Asking(list(headers), method=method, version=_version_of(http10=http10, http2=http2), **others)
+
+
+def _method_of(given: str | None, default: str) -> str:
     """The method to ask with. Raises UsageMistake for one that needs another command."""
     if given == "CONNECT":
         raise UsageMistake("CONNECT asks for a tunnel, and there is nobody to use it", "name another method with -X")
     return given or default
 
 
-def version_of(*, http10: bool, http2: bool) -> str:
+def _version_of(*, http10: bool, http2: bool) -> str:
     """The version to ask in. Raises UsageMistake for two at once."""
     if http10 and http2:
         raise UsageMistake("--http1.0 and --http2 exclude each other", "leave one of them out")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gruvihttp.commands.asking import OPTIONS, Asking, method_of, read_data, version_of
+from gruvihttp.commands.asking import OPTIONS, asking_of, read_data
 from gruvihttp.commands.targets import Target, parse_target
 
 __all__ = ["command"]
@@ -18,18 +18,11 @@ _FORM = "application/x-www-form-urlencoded"  # what curl takes -d for
 def _get(
     urls: tuple[Target, ...],
     data: str | None,
-    method: str | None,
     headers: tuple[tuple[str, str], ...],
     include: bool,
     output: str | None,
-    timeout: float | None,
-    http10: bool,
-    http2: bool,
-    insecure: bool,
-    cacert: str | None,
-    unix_socket: str | None,
     fail: bool,
-    verbose: bool,
+    **asked: Any,  # Any: the values of the other options
 ) -> Any:  # Any: the exit code, from a module that is found by its name
     """Fetch URLs and write their content to stdout, in the order of the URLs.
 
@@ -41,17 +34,7 @@ def _get(
     if data is not None and not any(name.lower() == "content-type" for name, _ in fields):
         fields.append(("Content-Type", _FORM))
     fetching = import_module("gruvihttp.commands.fetching")
-    asking = Asking(
-        headers=fields,
-        timeout=timeout,
-        insecure=insecure,
-        method=method_of(method, "GET" if data is None else "POST"),
-        content=content,
-        version=version_of(http10=http10, http2=http2),
-        cacert=cacert,
-        unix_socket=unix_socket,
-        verbose=verbose,
-    )
+    asking = asking_of("GET" if data is None else "POST", headers=fields, content=content, **asked)
     return fetching.fetch(urls, asking, fetching.Writing(output, include, fail))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gruvihttp.commands.asking import OPTIONS, Asking, method_of, version_of
+from gruvihttp.commands.asking import OPTIONS, asking_of
 from gruvihttp.commands.targets import Target, parse_target
 
 __all__ = ["command"]
@@ -16,18 +16,10 @@ __all__ = ["command"]
 def _upload(
     url: Target,
     file: str,
-    method: str | None,
-    headers: tuple[tuple[str, str], ...],
     include: bool,
     output: str | None,
-    timeout: float | None,
-    http10: bool,
-    http2: bool,
-    insecure: bool,
-    cacert: str | None,
-    unix_socket: str | None,
     fail: bool,
-    verbose: bool,
+    **asked: Any,  # Any: the values of the other options
 ) -> Any:  # Any: the exit code, from a module that is found by its name
     """Send FILE, or stdin, to URL, and write the answer to stdout.
 
@@ -35,16 +27,7 @@ def _upload(
     chunks, or with HTTP/2 as it comes.
     """
     fetching = import_module("gruvihttp.commands.fetching")
-    asking = Asking(
-        headers=list(headers),
-        timeout=timeout,
-        insecure=insecure,
-        method=method_of(method, "POST"),
-        version=version_of(http10=http10, http2=http2),
-        cacert=cacert,
-        unix_socket=unix_socket,
-        verbose=verbose,
-    )
+    asking = asking_of("POST", **asked)
     return fetching.upload(url, file, asking, fetching.Writing(output, include, fail))
 
 
