@@ -35,11 +35,13 @@ class Lease:
         except BaseException:
             self.drop()
             raise
-        if not piece:
+        if not piece or self._is_over():
             self._return()
-        elif self._slot is not None and self._slot.connection.driver.let_go():
-            self._return()  # that was the last piece
         return piece
+
+    def _is_over(self) -> bool:
+        """Whether that was the last piece, as far as is known already."""
+        return self._slot is not None and bool(self._slot.connection.driver.let_go())
 
     def close(self) -> None:
         """Nobody wants the rest. The connection is kept if that is little and comes soon."""

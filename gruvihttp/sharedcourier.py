@@ -114,16 +114,8 @@ class SharedLease(Lease):
         """Whether the connection is still used."""
         return self._share is not None
 
-    def pull(self) -> bytes:
-        """The next piece of content, ``b""`` at its end. Whatever is raised, the stream is given up then."""
-        try:
-            piece = self._exchange.content.read1()
-        except BaseException:
-            self.drop()
-            raise
-        if not piece or self._exchange.is_taken:
-            self._leave()
-        return piece
+    def _is_over(self) -> bool:
+        return bool(self._exchange.is_taken)
 
     def close(self) -> None:
         """Nobody wants the rest: the server need not send it."""
@@ -133,9 +125,9 @@ class SharedLease(Lease):
         """Give the stream up. Never waits."""
         if self._share is not None:
             self._exchange.close()
-            self._leave()
+            self._return()
 
-    def _leave(self) -> None:
+    def _return(self) -> None:
         share, self._share = self._share, None
         if share is not None:
             share.leave()
