@@ -18,7 +18,7 @@ from gevent.event import Event
 
 from gruvihttp.errors import Error, Timeout, TransportError
 from gruvihttp.net.channel import Channel
-from gruvihttp.net.deadline import moment_after
+from gruvihttp.net.deadline import moment_after, timeout_left
 from gruvihttp.net.dial import dial
 from gruvihttp.net.listening import open_listeners
 from gruvihttp.net.sockets import Address, BytesLike, RawSocket
@@ -221,7 +221,10 @@ class ScriptedPeer:
 
     def wait(self) -> None:
         """Wait until all scripts that have begun are done."""
-        left = set(self._greenlets) - set(gevent.joinall(self._greenlets, GUARD_SECONDS))
+        deadline = moment_after(GUARD_SECONDS)
+        for greenlet in self._greenlets:
+            greenlet.join(timeout_left(deadline))
+        left = [greenlet for greenlet in self._greenlets if not greenlet.ready()]
         if left:
             raise Timeout(f"timed out: {len(left)} scripts have not ended", phase="test")
 

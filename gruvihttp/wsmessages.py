@@ -22,7 +22,7 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import RLock
 
 from gruvihttp.errors import Error, Timeout
-from gruvihttp.net.deadline import moment_after
+from gruvihttp.net.deadline import Alarm, moment_after
 
 __all__ = ["GOING_AWAY", "NORMAL", "WebSocket", "WebSocketClosed", "Wire", "compression", "is_available", "wsproto"]
 
@@ -201,8 +201,9 @@ class WebSocket:
         if not self._receiving:
             self._end()
             return
-        late = gevent.spawn_later(_CLOSE_SECONDS, self._wire.abort)
-        self._ended.rawlink(lambda _: late.kill(block=False))
+        late = Alarm(gevent.get_hub().loop, self._wire.abort)
+        late.set(monotonic() + _CLOSE_SECONDS)
+        self._ended.rawlink(lambda _: late.close())
         if self._is_client:
             self._ended.wait(_CLOSE_SECONDS)
 

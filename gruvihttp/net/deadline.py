@@ -3,6 +3,10 @@
 A deadline is set and cleared far more often than it passes. So an `Alarm` only stores the moment; its timer stays
 armed from an earlier deadline, and when it goes off too early it is armed again for what is left. In steady state a
 wait with a deadline costs an attribute, not a timer.
+
+gevent's own timers count from the loop's cached clock, which stands still while nobody lets the loop run: after that,
+`gevent.spawn_later` and the timeout of `gevent.joinall` are early by as much. So what has a deadline here is woken by
+an alarm, or by a `gevent.Timeout`, which asks for the time first.
 """
 
 from __future__ import annotations

@@ -346,7 +346,7 @@ class Server(Endpoint):
         if self._alarm is not None:
             self._alarm.close()
         if self._handshakes:
-            gevent.spawn_later(_HANDSHAKE_SECONDS, self._abort_handshakes)
+            Alarm(get_hub().loop, self._abort_handshakes).set(monotonic() + _HANDSHAKE_SECONDS)
         for _, protocol in self.connections:
             self._shut_down(protocol)
 

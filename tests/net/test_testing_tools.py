@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import gevent
 import pytest
 
@@ -87,6 +89,17 @@ def test_each_connection_has_its_script_and_the_last_is_used_again() -> None:
         heard = [RawPeer.connect(peer.address).read_to_end() for _ in range(3)]
         assert heard == [b"1", b"2", b"2"]
         peer.wait_for_connections(3)
+        peer.wait()
+
+
+def test_patience_begins_with_the_wait_and_not_when_the_loop_ran_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gruvihttp.testing.GUARD_SECONDS", 0.4)
+    with ScriptedPeer(lambda peer: peer.read_to_end()) as peer:
+        client = RawPeer.connect(peer.address)
+        peer.wait_for_connections()
+        gevent.idle()
+        time.sleep(0.5)  # the test works without gevent for a while, say with a subprocess
+        client.close()
         peer.wait()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha1
@@ -10,7 +11,7 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 
 from gruvihttp import HttpClient, Timeout, websocket
 from gruvihttp.testing import RawPeer
@@ -462,6 +463,26 @@ def test_server_that_never_answers_our_close_is_not_waited_for(bare: Any, monkey
             assert receiving.get() is None
     finally:
         done.set()
+
+
+def test_answer_to_our_close_has_its_time_even_if_the_loop_was_held_up(
+    bare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gruvihttp.wsmessages._CLOSE_SECONDS", 0.4)
+    ended: AsyncResult[bytes] = AsyncResult()
+
+    def play(peer: RawPeer) -> None:
+        read_frame(peer)
+        peer.send(b"\x88\x02\x03\xe8")
+        ended.set(peer.read_to_end())
+
+    ws = websocket.connect(bare(play))
+    receiving = gevent.spawn(ws.receive)
+    gevent.sleep(0.001)  # a timer of the loop goes on from here
+    time.sleep(0.5)
+    ws.close()
+    assert receiving.get(timeout=GUARD) is None
+    assert ended.get(timeout=GUARD) == b""
 
 
 @pytest.mark.parametrize("leave", ["close", "reset"])
