@@ -2,9 +2,10 @@
 
     python -m benchmarks.abuse [--seconds S] [--rounds R] [--each N] [ABUSER ...]
 
-One server on the first core; on the second a good client and, with the least priority, the bad ones: `N` of each kind
-at a time, who begin anew as soon as they are ended. The good client asks on ten persistent connections, each every
-10 ms, at a path that is answered at once and at one that works for 10 ms first.
+One server on the first core; on the second a good client and, in the time that it leaves (SCHED_IDLE: at once out of
+its way when it wakes), the bad ones: `N` of each kind at a time, who begin anew as soon as they are ended. The good
+client asks on ten persistent connections, each every 10 ms, at a path that is answered at once and at one that works
+for 10 ms first.
 """
 
 from __future__ import annotations
@@ -96,13 +97,18 @@ def _bad(names: Sequence[str], each: int, ports: list[int], core: int | None) ->
         return
     process = subprocess.Popen(
         processes.python("benchmarks.abuse", "bad", *ports, each, *names), cwd=_ROOT,
-        preexec_fn=lambda: (processes.pin(core), os.nice(19)),
+        preexec_fn=lambda: _stand_back(core),
     )  # fmt: skip
     try:
         yield
     finally:
         process.terminate()
         process.wait()
+
+
+def _stand_back(core: int | None) -> None:
+    processes.pin(core)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _be_bad(plain_port: str, tls_port: str, each: str, *names: str) -> None:

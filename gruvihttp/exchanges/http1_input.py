@@ -48,7 +48,7 @@ class Http1Input(Http1Output):
                 event = self._reader.next_event()
                 if type(event) is Data:
                     exchange.received_bytes += len(event.data)
-                    self.pause_at_times()
+                    self.pause_at_times(len(event.data))
                     return event.data  # type: ignore[no-any-return]  # a decoder's data is bytes
                 if type(event) is EndOfMessage:
                     exchange.end_content(event.headers)

@@ -18,7 +18,8 @@ from gruvihttp.net.channel import Channel
 
 __all__ = ["Http1Output"]
 
-_STRETCH = 16  # pieces of content without a pause, of 64 KiB or of a byte: some tenths of a millisecond
+_STRETCH_BYTES = 1 << 17  # of content without a pause: some tens of microseconds
+_PIECE_BYTES = 1 << 14  # what a piece counts for, though it may be a byte
 
 
 class Http1Output(Http1Phases):
@@ -83,13 +84,13 @@ class Http1Output(Http1Phases):
         finally:
             self._sending = False
 
-    def pause_at_times(self) -> None:
-        """To be called for each piece of content, either way: after some of them others have their turn.
+    def pause_at_times(self, size: int) -> None:
+        """To be called for each piece of content, either way, with its bytes: after some, others have their turn.
 
         A peer that is as quick as we are never makes us wait, and would keep the hub to itself.
         """
-        self._stretch += 1
-        if self._stretch == _STRETCH:
+        self._stretch += size if size > _PIECE_BYTES else _PIECE_BYTES
+        if self._stretch >= _STRETCH_BYTES:
             self._stretch = 0
             self._workers.pause()
 

@@ -206,6 +206,33 @@ def test_unread_content_is_not_taken_from_the_network(serve: Any) -> None:
     talk.reset()
 
 
+def test_content_that_is_here_already_leaves_others_their_turn(serve: Any) -> None:
+    entered, go = Event(), Event()
+    turns = [0]  # bytes that the application has read, by turn of the loop
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        entered.set()
+        go.wait(GUARD)
+        while piece := environ["wsgi.input"].read(4096):
+            turns[-1] += len(piece)
+        start_response("200 OK", [])
+        return []
+
+    watcher = gevent.get_hub().loop.prepare()
+    watcher.start(lambda: turns.append(0))
+    try:
+        upload = gevent.spawn(serve(application).connect().post, bytes(1 << 22))
+        assert entered.wait(GUARD)
+        gevent.idle()  # what goes into the system's buffers is there
+        go.set()
+        assert upload.get(timeout=GUARD).status == 200
+    finally:
+        watcher.stop()
+        watcher.close()
+    assert sum(turns) == 1 << 22
+    assert max(turns) <= 1 << 18
+
+
 # trailers: G6, S30
 
 
