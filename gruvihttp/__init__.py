@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gruvihttp._version import __version__
-    from gruvihttp.calls import delete, download, get, head, patch, post, put, request
     from gruvihttp.client import HttpClient
     from gruvihttp.errors import (
         ContentTooLarge,
@@ -46,8 +45,8 @@ if TYPE_CHECKING:
         create_server,
     )
     from gruvihttp.net.transport import Transport
-    from gruvihttp.pool import HttpPool
-    from gruvihttp.pooledresponse import PoolResponse
+    from gruvihttp.pool import HttpPool, PoolResponse
+    from gruvihttp.pool.calls import delete, download, get, head, patch, post, put, request
     from gruvihttp.protocol import HttpProtocol
     from gruvihttp.reader import StreamReader
     from gruvihttp.server import HttpServer
@@ -108,7 +107,7 @@ __all__ = [
 # Where each name lives. What is not listed here by name is an error.
 _HOMES = {
     "gruvihttp._version": ("__version__",),
-    "gruvihttp.calls": ("delete", "download", "get", "head", "patch", "post", "put", "request"),
+    "gruvihttp.pool.calls": ("delete", "download", "get", "head", "patch", "post", "put", "request"),
     "gruvihttp.client": ("HttpClient",),
     "gruvihttp.http2client": ("Http2Client",),
     "gruvihttp.limits": ("H2Limits", "Limits", "Timeouts"),
@@ -118,8 +117,7 @@ _HOMES = {
         "Client", "Endpoint", "MessageProtocol", "Server", "create_connection", "create_server",
     ),
     "gruvihttp.net.transport": ("Transport",),
-    "gruvihttp.pool": ("HttpPool",),
-    "gruvihttp.pooledresponse": ("PoolResponse",),
+    "gruvihttp.pool": ("HttpPool", "PoolResponse"),
     "gruvihttp.protocol": ("HttpProtocol",),
     "gruvihttp.reader": ("StreamReader",),
     "gruvihttp.server": ("HttpServer",),

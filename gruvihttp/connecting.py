@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 from gruvihttp.compose import ComposedRequest, raw_fields
-from gruvihttp.exchanges.http2_client import Http2ClientConnection
+from gruvihttp.exchanges.http2.client import Http2ClientConnection
 from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.endpoints import create_connection
 from gruvihttp.net.opening import start_protocol

@@ -8,8 +8,9 @@ The caller's own ``gevent.Timeout`` and ``GreenletExit`` are not here: they pass
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 __all__ = [
     "ContentTooLarge",
@@ -30,7 +31,10 @@ __all__ = [
     "TransportError",
     "UnsupportedCoding",
     "UnsupportedVersion",
+    "fresh",
 ]
+
+E = TypeVar("E", bound=BaseException)
 
 
 class Error(Exception):
@@ -164,3 +168,10 @@ class StatusError(HttpError):
     """A response says 4xx or 5xx, and somebody has asked for an error then. `response` is that response."""
 
     response: Any = None  # see RedirectError
+
+
+def fresh(error: E) -> E:
+    """A copy of `error` to raise, with `error` as its cause: one object raised again and again collects tracebacks."""
+    again = copy.copy(error)
+    again.__cause__ = error
+    return again

@@ -16,10 +16,10 @@ from gruvihttp.compose import ComposedRequest, Composer, Http2Composer
 from gruvihttp.errors import HttpError
 from gruvihttp.exchanges.base import ClientExchange
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http1_client import ClientConnection
-from gruvihttp.exchanges.http1_server import Handler, ServerConnection
-from gruvihttp.exchanges.http2_client import Http2ClientConnection
-from gruvihttp.exchanges.http2_server import Http2ServerConnection
+from gruvihttp.exchanges.http1.client import ClientConnection
+from gruvihttp.exchanges.http1.server import Handler, ServerConnection
+from gruvihttp.exchanges.http2.client import Http2ClientConnection
+from gruvihttp.exchanges.http2.server import Http2ServerConnection
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.marks import switchpoint
 from gruvihttp.messages import HttpRequest, HttpResponse

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from gruvihttp._version import PRODUCT_ID
 from gruvihttp.compose import Composer, raw_fields
 from gruvihttp.errors import TransportError
-from gruvihttp.exchanges.http1_client import ClientConnection
+from gruvihttp.exchanges.http1.client import ClientConnection
 from gruvihttp.limits import Timeouts
 from gruvihttp.net.deadline import timeout_left
 from gruvihttp.net.dial import dial

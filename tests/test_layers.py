@@ -31,12 +31,10 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "protocol", "messages", "httprequest", "httpresponse", "compose", "bodies", "filebody", "fieldtext",
         "fieldtools", "urls", "wsgi", "environ", "forwarded", "responsehead", "hijack", "echo",
         "wsaccepting", "wsmessages", "accesslog", "accessrecord", "certificates", "admission", "probes", "metrics",
-        "origins", "redirects", "cookies", "decoding", "forms", "replay", "saving",
+        "origins",
     ),
     4: (
-        "client", "http2client", "proxy", "slots", "connecting", "lease", "pooledresponse", "poolcall", "courier",
-        "sharing", "sharedcourier", "pool", "calls",
-        "server", "prefork", "worker", "workerlink", "signals", "systemd",
+        "client", "http2client", "proxy", "connecting", "pool/", "server", "processes/", "systemd",
         "wsconnecting", "websocket",
     ),
     5: ("__init__", "http", "cli", "__main__", "commands/", "compat/", "testing"),
@@ -74,7 +72,7 @@ OPTIONAL: dict[str, set[str]] = {
     "compat/httpx": {"certifi", "httpx"},
     "compat/requests": {"requests", "urllib3"},
     "compat/urllib3view": {"urllib3"},
-    "decoding": {"brotli", "zstandard"},
+    "pool/decoding": {"brotli", "zstandard"},
     "net/trust": {"certifi"},
     "origins": {"idna"},
     "wsmessages": {"wsproto"},
@@ -216,6 +214,15 @@ def test_there_are_no_cycles() -> None:
 
     for module in MODULES:
         visit(module, ())
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("gruvihttp.exchanges.")])
+def test_versions_of_http_do_not_know_each_other(module: str) -> None:
+    """What both need stands above their folders, and knows neither."""
+    versions = {"gruvihttp.exchanges.http1", "gruvihttp.exchanges.http2"}
+    own = module.rpartition(".")[0]
+    wrong = [imported for imported, _ in ours(module) if imported.rpartition(".")[0] in versions - {own}]
+    assert not wrong
 
 
 @each_module

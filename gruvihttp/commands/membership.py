@@ -13,10 +13,10 @@ from gevent import socket
 
 from gruvihttp.commands.reloading import FILES
 from gruvihttp.net.tls import TlsOption
-from gruvihttp.prefork import LEAVING, PULSE, REOPEN, STATS
+from gruvihttp.processes.link import Link
+from gruvihttp.processes.prefork import LEAVING, PULSE, REOPEN, STATS
+from gruvihttp.processes.worker import READY, RELIEF, VARIABLE
 from gruvihttp.server import HttpServer
-from gruvihttp.worker import READY, RELIEF, VARIABLE
-from gruvihttp.workerlink import Link
 
 __all__ = ["Membership", "resident_bytes"]
 

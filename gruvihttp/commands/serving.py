@@ -23,9 +23,9 @@ from gruvihttp.commands.settings import Loaded, Settings
 from gruvihttp.commands.stopping import StopSignals
 from gruvihttp.commands.working import supervise
 from gruvihttp.echo import application as echo
-from gruvihttp.prefork import announcement
+from gruvihttp.processes.prefork import announcement
+from gruvihttp.processes.signals import signals_handled
 from gruvihttp.server import HttpServer
-from gruvihttp.signals import signals_handled
 from gruvihttp.systemd import Notifier
 
 __all__ = ["check", "serve"]

@@ -8,8 +8,8 @@ from typing import Any
 import gevent
 
 from gruvihttp.metrics import Stats, ended, total
-from gruvihttp.prefork import STATS
-from gruvihttp.worker import Worker
+from gruvihttp.processes.prefork import STATS
+from gruvihttp.processes.worker import Worker
 
 __all__ = ["Totals"]
 

@@ -22,10 +22,10 @@ from gruvihttp.errors import TransportError
 from gruvihttp.metrics import metrics_application
 from gruvihttp.net.listening import bind_sockets
 from gruvihttp.net.sockets import RawSocket, take_over
-from gruvihttp.prefork import STATS, Prefork
+from gruvihttp.processes.prefork import STATS, Prefork
+from gruvihttp.processes.worker import ENDED, Worker
 from gruvihttp.server import HttpServer
 from gruvihttp.systemd import Notifier
-from gruvihttp.worker import ENDED, Worker
 
 __all__ = ["supervise"]
 

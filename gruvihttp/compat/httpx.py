@@ -18,7 +18,7 @@ import gevent
 from gruvihttp import Error, HttpPool, LocalProtocolError, Timeout, Timeouts, TransportError
 from gruvihttp.compat.pooling import UNBOUNDED, Fields, ThreadPools, sendable_fields
 from gruvihttp.origins import basic_credentials
-from gruvihttp.pooledresponse import PoolResponse
+from gruvihttp.pool.response import PoolResponse
 from gruvihttp.proxy import Proxy
 
 try:

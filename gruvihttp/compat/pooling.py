@@ -11,7 +11,7 @@ from typing import Any
 
 from gevent.monkey import get_original
 
-from gruvihttp.pool import HttpPool
+from gruvihttp.pool.httppool import HttpPool
 
 __all__ = ["Fields", "ThreadPools", "UNBOUNDED", "sendable_fields"]
 

@@ -20,8 +20,8 @@ from gruvihttp import Error, HttpPool, Timeouts
 from gruvihttp.compat.pooling import UNBOUNDED, Fields, ThreadPools, sendable_fields
 from gruvihttp.compat.urllib3view import RawResponse, translated
 from gruvihttp.origins import destination_of
+from gruvihttp.pool.replay import rewinder_of
 from gruvihttp.proxy import Proxy, proxy_of
-from gruvihttp.replay import rewinder_of
 
 try:
     import requests

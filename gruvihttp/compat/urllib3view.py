@@ -12,7 +12,7 @@ from http.client import HTTPException, HTTPMessage
 from typing import Any
 
 from gruvihttp.errors import Error, ProtocolError, Timeout, TransportError
-from gruvihttp.pooledresponse import PoolResponse
+from gruvihttp.pool.response import PoolResponse
 
 try:
     from urllib3 import HTTPHeaderDict, HTTPResponse, Retry

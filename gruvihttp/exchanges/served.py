@@ -10,10 +10,11 @@ from typing import Any
 
 from gruvihttp.exchanges.response import ResponseHead, plain_error
 from gruvihttp.exchanges.tunnel import Tunnel
+from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import Request
 from gruvihttp.sansio.headers import Headers
 
-__all__ = ["BROKEN_OFF", "COMPLETE", "DETACHED", "Ending", "ServedExchange"]
+__all__ = ["BROKEN_OFF", "COMPLETE", "DETACHED", "NO_CONTENT", "Ending", "ServedExchange"]
 
 
 class Ending(Enum):
@@ -80,3 +81,15 @@ class ServedExchange:
         self.response_trailers.clear()
         self.send_head(head)
         self.finish(content)
+
+
+class _NoContent(StreamReader):
+    """For requests without content. It holds nothing, so one serves all; who closes it closes it for nobody else."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Nothing: others may be reading."""
+
+
+NO_CONTENT = _NoContent.complete()

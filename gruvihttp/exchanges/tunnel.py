@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from gruvihttp.exchanges.http2_tunnel import StreamChannel
 from gruvihttp.net.channel import Channel
 
 __all__ = ["Tunnel"]
@@ -19,8 +18,8 @@ class Tunnel:
 
     __slots__ = ("_leading", "channel", "draining", "on_drain")
 
-    def __init__(self, channel: Channel | StreamChannel, leading: bytes, *, draining: bool = False) -> None:
-        self.channel = cast(Channel, channel)  # a stream has what is needed of it
+    def __init__(self, channel: Channel, leading: bytes, *, draining: bool = False) -> None:
+        self.channel = channel
         self.draining = draining
         self.on_drain: Callable[[], object] | None = None
         self._leading = leading

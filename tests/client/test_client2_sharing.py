@@ -13,8 +13,8 @@ from gevent.event import Event
 from greenlet import getcurrent
 
 from gruvihttp import HttpClient, HttpError, Timeout, Timeouts, TransportError
-from gruvihttp.exchanges.http1_client import ClientConnection
-from gruvihttp.exchanges.http1_client_exchange import Http1ClientExchange
+from gruvihttp.exchanges.http1.client import ClientConnection
+from gruvihttp.exchanges.http1.client_exchange import Http1ClientExchange
 from gruvihttp.testing import RawPeer, memory_pair
 
 KIB = 1024

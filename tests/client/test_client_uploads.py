@@ -324,7 +324,7 @@ def test_answers_are_taken_while_an_upload_waits_for_its_next_piece(serve: Any, 
 
 def test_full_backlog_stops_receiving(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that sends without end and reads nothing gets no further than the bound."""
-    monkeypatch.setattr("gruvihttp.exchanges.http1_receiving._BACKLOG_FILE_BYTES", MIB)
+    monkeypatch.setattr("gruvihttp.exchanges.http1.receiving._BACKLOG_FILE_BYTES", MIB)
 
     def script(peer: RawPeer) -> None:
         peer.read_until()

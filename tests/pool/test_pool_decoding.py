@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gruvihttp import DecodingError, HttpPool
-from gruvihttp import decoding as module
-from gruvihttp.decoding import Decoder, accepted_codings, codings_of
+from gruvihttp.pool import decoding as module
+from gruvihttp.pool.decoding import Decoder, accepted_codings, codings_of
 from gruvihttp.testing import replies
 
 CONTENT = b"".join(b"line %d of it\n" % number for number in range(20_000))

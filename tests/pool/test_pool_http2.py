@@ -269,7 +269,7 @@ def test_dead_connection_is_noticed_while_it_is_idle(
         server.answer(server.request().stream, b"first")
         assert watched.wait(GUARD)
 
-    monkeypatch.setattr("gruvihttp.slots._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("gruvihttp.pool.slots._LOOK_SECONDS", 0.01)
     watched = Event()
     url = converse(closing)
     assert pool.get(url).content == b"first"

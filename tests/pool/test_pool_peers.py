@@ -85,7 +85,7 @@ assert gruvihttp.get(url + "/x").text == "/x"
 import threading
 pools = []
 def other():
-    from gruvihttp.calls import default_pool
+    from gruvihttp.pool.calls import default_pool
     assert gruvihttp.get(url + "/y").text == "/y"
     pools.append(default_pool())
 thread = threading.Thread(target=other)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gruvihttp import HttpPool, RedirectError
-from gruvihttp.redirects import fields_kept, step_of
+from gruvihttp.pool.redirects import fields_kept, step_of
 from gruvihttp.testing import RawPeer
 
 METHODS = [

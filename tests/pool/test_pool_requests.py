@@ -12,7 +12,7 @@ import pytest
 
 import gruvihttp
 from gruvihttp import HttpPool, PoolResponse, StatusError
-from gruvihttp.calls import default_pool
+from gruvihttp.pool.calls import default_pool
 from gruvihttp.testing import replies
 
 

@@ -12,7 +12,7 @@ import pytest
 from gevent import GreenletExit
 
 from gruvihttp import HttpError, Timeout
-from gruvihttp.slots import Slot, Slots
+from gruvihttp.pool.slots import Slot, Slots
 
 GUARD_SECONDS = 10.0
 

@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from gruvihttp.workerlink import Link
+from gruvihttp.processes.link import Link
 
 GUARD = 10.0
 

@@ -11,7 +11,7 @@ import pytest
 from gevent.event import Event
 
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http1_server import ServerConnection
+from gruvihttp.exchanges.http1.server import ServerConnection
 from gruvihttp.testing import MemoryChannel, RawPeer, memory_pair
 from gruvihttp.wsgi import WsgiGateway
 

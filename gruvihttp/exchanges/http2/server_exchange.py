@@ -11,17 +11,16 @@ from collections import deque
 from collections.abc import Sequence
 from errno import ECONNRESET
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import gevent
 from gevent.hub import Waiter
 from greenlet import greenlet
 
 from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
-from gruvihttp.exchanges.http1_exchange import NO_CONTENT
-from gruvihttp.exchanges.http2_tunnel import StreamChannel, as_upgrade
+from gruvihttp.exchanges.http2.tunnel import StreamChannel, as_upgrade
 from gruvihttp.exchanges.response import CommonLines, ResponseHead, sendable_trailers
-from gruvihttp.exchanges.served import BROKEN_OFF, COMPLETE, DETACHED, ServedExchange
+from gruvihttp.exchanges.served import BROKEN_OFF, COMPLETE, DETACHED, NO_CONTENT, ServedExchange
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
@@ -324,7 +323,7 @@ class Http2ServerExchange(ServedExchange):
         self.head = ResponseHead(101, b"Switching Protocols", [])  # whoever has the tunnel says so, or something else
         self.head_sent = True
         self.ending = DETACHED
-        self.tunnel = Tunnel(StreamChannel(self), b"", draining=self.connection.draining)
+        self.tunnel = Tunnel(cast(Channel, StreamChannel(self)), b"", draining=self.connection.draining)
         return self.tunnel
 
     def open_tunnel(self, status: int, fields: list[Field]) -> None:

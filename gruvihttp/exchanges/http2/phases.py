@@ -16,8 +16,8 @@ from gevent import get_hub
 
 from gruvihttp.errors import TransportError
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http2_exchange import Http2ServerExchange
-from gruvihttp.exchanges.http2_outbox import Outbox
+from gruvihttp.exchanges.http2.outbox import Outbox
+from gruvihttp.exchanges.http2.server_exchange import Http2ServerExchange
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm
 from gruvihttp.sansio.h2errors import Defence, ErrorCode

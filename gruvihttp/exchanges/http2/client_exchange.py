@@ -13,9 +13,8 @@ from typing import Any, Protocol
 
 from greenlet import getcurrent
 
-from gruvihttp.errors import HttpError, LocalProtocolError, Timeout
-from gruvihttp.exchanges.http1_client_exchange import fresh
-from gruvihttp.exchanges.http2_arrivals import Arrivals
+from gruvihttp.errors import HttpError, LocalProtocolError, Timeout, fresh
+from gruvihttp.exchanges.http2.arrivals import Arrivals
 from gruvihttp.exchanges.turns import GreenletRef
 from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.sockets import BytesLike

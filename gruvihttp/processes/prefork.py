@@ -19,9 +19,9 @@ import gevent
 from gevent.event import Event
 
 from gruvihttp.net.sockets import RawSocket
-from gruvihttp.signals import signals_handled
+from gruvihttp.processes.signals import signals_handled
+from gruvihttp.processes.worker import Worker
 from gruvihttp.systemd import Notifier
-from gruvihttp.worker import Worker
 
 __all__ = ["LEAVING", "PULSE", "REOPEN", "STATS", "Prefork", "announcement"]
 

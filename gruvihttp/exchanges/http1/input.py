@@ -10,8 +10,8 @@ from time import monotonic
 
 from gruvihttp.errors import LocalProtocolError, RemoteProtocolError, Timeout
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http1_exchange import Http1ServerExchange
-from gruvihttp.exchanges.http1_output import Http1Output
+from gruvihttp.exchanges.http1.output import Http1Output
+from gruvihttp.exchanges.http1.server_exchange import Http1ServerExchange
 from gruvihttp.exchanges.pace import content_patience
 from gruvihttp.net.channel import Channel
 from gruvihttp.sansio.events import END_OF_MESSAGE, Data, EndOfMessage

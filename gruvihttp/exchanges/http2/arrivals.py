@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any, Protocol
 
-from gruvihttp.errors import Error, HttpError, RemoteProtocolError, StreamError, Timeout
-from gruvihttp.exchanges.http1_client_exchange import fresh
+from gruvihttp.errors import Error, HttpError, RemoteProtocolError, StreamError, Timeout, fresh
 from gruvihttp.exchanges.wakeups import Wakeups
 from gruvihttp.limits import Timeouts
 from gruvihttp.net.deadline import moment_after

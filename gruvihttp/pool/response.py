@@ -9,11 +9,11 @@ from typing import Any, Self
 
 from gruvihttp.errors import StatusError
 from gruvihttp.exchanges.base import ClientExchange
-from gruvihttp.lease import Lease
 from gruvihttp.marks import switchpoint
 from gruvihttp.messages import HttpResponse
+from gruvihttp.pool.lease import Lease
+from gruvihttp.pool.redirects import is_downgrade
 from gruvihttp.reader import StreamReader
-from gruvihttp.redirects import is_downgrade
 
 __all__ = ["PoolResponse", "Progress"]
 

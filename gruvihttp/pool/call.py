@@ -13,13 +13,13 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from gruvihttp.compose import ComposedRequest
-from gruvihttp.cookies import cookies_for, keep_cookies
 from gruvihttp.errors import RedirectError, Timeout
 from gruvihttp.limits import Timeouts
 from gruvihttp.origins import Destination, Origin
-from gruvihttp.pooledresponse import PoolResponse
-from gruvihttp.redirects import Step, fields_kept
-from gruvihttp.replay import IDEMPOTENT
+from gruvihttp.pool.cookies import cookies_for, keep_cookies
+from gruvihttp.pool.redirects import Step, fields_kept
+from gruvihttp.pool.replay import IDEMPOTENT
+from gruvihttp.pool.response import PoolResponse
 
 __all__ = ["Call", "Fields", "TimeoutOption", "has_field", "timeouts_of"]
 

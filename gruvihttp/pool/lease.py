@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gruvihttp.errors import Error
 from gruvihttp.exchanges.base import ClientExchange
-from gruvihttp.slots import Slot, Slots
+from gruvihttp.pool.slots import Slot, Slots
 
 __all__ = ["Lease"]
 

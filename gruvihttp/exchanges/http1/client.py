@@ -1,8 +1,8 @@
 """`ClientConnection`, the HTTP/1 client driver: sends requests, pipelined if the caller does not wait between them.
 
 Requests leave in the order in which they were begun. The first request on an idle connection leaves at once; while
-responses are due, a small and complete one is held, to leave with others: see `http1_sending`. How responses are
-received is described in `http1_receiving`, and which request they answer in `http1_due`.
+responses are due, a small and complete one is held, to leave with others: see `sending`. How responses are
+received is described in `receiving`, and which request they answer in `due`.
 
 Many greenlets may send. A request that comes in pieces keeps the others waiting until it has ended; if the greenlet
 that was at it has ended without it, the connection is given up.
@@ -16,10 +16,10 @@ from weakref import ref
 
 from greenlet import getcurrent
 
-from gruvihttp.errors import HttpError, Timeout
-from gruvihttp.exchanges.http1_client_exchange import OPEN, SENT, STOPPED, UNSENT, Http1ClientExchange, fresh
-from gruvihttp.exchanges.http1_due import OnInformational
-from gruvihttp.exchanges.http1_sending import RequestSender
+from gruvihttp.errors import HttpError, Timeout, fresh
+from gruvihttp.exchanges.http1.client_exchange import OPEN, SENT, STOPPED, UNSENT, Http1ClientExchange
+from gruvihttp.exchanges.http1.due import OnInformational
+from gruvihttp.exchanges.http1.sending import RequestSender
 from gruvihttp.exchanges.turns import GreenletRef, is_alive
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel

@@ -4,7 +4,7 @@ Greenlets begin streams here, and wait in a queue when the server takes no more 
 stream only. Whatever strikes a greenlet, its stream is reset and the connection goes on. Responses are collected in the
 order of the requests of each greenlet, in which order ever they come.
 
-How bytes come and go is described in `http2_link`.
+How bytes come and go is described in `link`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from weakref import ref
 
 from greenlet import getcurrent
 
-from gruvihttp.errors import Error, HttpError, LocalProtocolError, Timeout
-from gruvihttp.exchanges.http1_client_exchange import fresh
-from gruvihttp.exchanges.http2_arrivals import Arrivals
-from gruvihttp.exchanges.http2_client_exchange import Http2ClientExchange
-from gruvihttp.exchanges.http2_link import Http2Link, OnInformational
+from gruvihttp.errors import Error, HttpError, LocalProtocolError, Timeout, fresh
+from gruvihttp.exchanges.http2.arrivals import Arrivals
+from gruvihttp.exchanges.http2.client_exchange import Http2ClientExchange
+from gruvihttp.exchanges.http2.link import Http2Link, OnInformational
 from gruvihttp.exchanges.uncollected import Uncollected
 from gruvihttp.exchanges.wakeups import Wakeups
 from gruvihttp.limits import Limits, Timeouts

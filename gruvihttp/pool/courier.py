@@ -13,12 +13,12 @@ from time import monotonic
 from gruvihttp.connecting import Connector, OriginConnection
 from gruvihttp.errors import Error, IncompleteMessage, Timeout, TransportError
 from gruvihttp.exchanges.base import ClientExchange
-from gruvihttp.lease import Lease
 from gruvihttp.limits import Timeouts
 from gruvihttp.messages import HttpRequest
-from gruvihttp.poolcall import Call
-from gruvihttp.pooledresponse import PoolResponse
-from gruvihttp.slots import Slot, Slots
+from gruvihttp.pool.call import Call
+from gruvihttp.pool.lease import Lease
+from gruvihttp.pool.response import PoolResponse
+from gruvihttp.pool.slots import Slot, Slots
 
 __all__ = ["Courier"]
 

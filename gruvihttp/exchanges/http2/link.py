@@ -27,10 +27,10 @@ import gevent
 from gevent import get_hub
 
 from gruvihttp.errors import Error, HttpError, IncompleteMessage, StreamError, Timeout, TransportError
-from gruvihttp.exchanges.http2_arrivals import Arrivals
-from gruvihttp.exchanges.http2_client_exchange import Http2ClientExchange
-from gruvihttp.exchanges.http2_faults import goaway_error, reset_error
-from gruvihttp.exchanges.http2_outbox import Outbox
+from gruvihttp.exchanges.http2.arrivals import Arrivals
+from gruvihttp.exchanges.http2.client_exchange import Http2ClientExchange
+from gruvihttp.exchanges.http2.faults import goaway_error, reset_error
+from gruvihttp.exchanges.http2.outbox import Outbox
 from gruvihttp.exchanges.wakeups import Wakeups
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel

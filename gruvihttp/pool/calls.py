@@ -11,8 +11,8 @@ from typing import Any
 from gevent import get_hub
 
 from gruvihttp.marks import switchpoint
-from gruvihttp.pool import HttpPool
-from gruvihttp.pooledresponse import PoolResponse, Progress
+from gruvihttp.pool.httppool import HttpPool
+from gruvihttp.pool.response import PoolResponse, Progress
 
 __all__ = ["default_pool", "delete", "download", "get", "head", "patch", "post", "put", "request"]
 

@@ -13,24 +13,24 @@ from time import monotonic
 from typing import Any, Self
 
 from gruvihttp.connecting import AddressOf, Connector
-from gruvihttp.courier import Courier
-from gruvihttp.decoding import MAX_RATIO, Decoder, accepted_codings, codings_of
 from gruvihttp.errors import RedirectError
-from gruvihttp.forms import HeadersOption, Pairs, body_of, pairs_of, with_params
 from gruvihttp.marks import switchpoint
 from gruvihttp.net.sockets import Address
 from gruvihttp.net.tls import ALPN
 from gruvihttp.net.trust import CertOption, VerifyOption, client_context_for
 from gruvihttp.origins import Destination, basic_credentials, destination_of
-from gruvihttp.poolcall import Call, Fields, TimeoutOption, has_field, timeouts_of
-from gruvihttp.pooledresponse import PoolResponse, Progress
+from gruvihttp.pool.call import Call, Fields, TimeoutOption, has_field, timeouts_of
+from gruvihttp.pool.courier import Courier
+from gruvihttp.pool.decoding import MAX_RATIO, Decoder, accepted_codings, codings_of
+from gruvihttp.pool.forms import HeadersOption, Pairs, body_of, pairs_of, with_params
+from gruvihttp.pool.redirects import REDIRECTS, step_of
+from gruvihttp.pool.replay import rewinder_of
+from gruvihttp.pool.response import PoolResponse, Progress
+from gruvihttp.pool.saving import save
+from gruvihttp.pool.sharedcourier import SharedCourier
+from gruvihttp.pool.slots import Counts, Slots
 from gruvihttp.proxy import ProxyOption
 from gruvihttp.reader import StreamReader
-from gruvihttp.redirects import REDIRECTS, step_of
-from gruvihttp.replay import rewinder_of
-from gruvihttp.saving import save
-from gruvihttp.sharedcourier import SharedCourier
-from gruvihttp.slots import Counts, Slots
 
 __all__ = ["Auth", "HttpPool", "TimeoutOption"]
 

@@ -34,10 +34,10 @@ from weakref import ref
 
 from greenlet import getcurrent
 
-from gruvihttp.errors import Error, HttpError, IncompleteMessage, Timeout, TransportError
+from gruvihttp.errors import Error, HttpError, IncompleteMessage, Timeout, TransportError, fresh
 from gruvihttp.exchanges.backlog import Backlog
-from gruvihttp.exchanges.http1_client_exchange import Http1ClientExchange, fresh
-from gruvihttp.exchanges.http1_due import DueResponses, OnInformational
+from gruvihttp.exchanges.http1.client_exchange import Http1ClientExchange
+from gruvihttp.exchanges.http1.due import DueResponses, OnInformational
 from gruvihttp.exchanges.turns import Turns, is_alive
 from gruvihttp.exchanges.uncollected import Uncollected
 from gruvihttp.limits import Limits, Timeouts

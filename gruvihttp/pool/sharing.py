@@ -21,7 +21,7 @@ from gevent.monkey import get_original
 from gruvihttp.errors import Timeout
 from gruvihttp.exchanges.wakeups import Wakeups
 from gruvihttp.net.deadline import moment_after
-from gruvihttp.slots import Slot, Slots
+from gruvihttp.pool.slots import Slot, Slots
 
 __all__ = ["Finding", "Share", "Shares"]
 

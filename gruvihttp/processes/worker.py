@@ -15,7 +15,7 @@ from gevent.event import AsyncResult, Event
 from gevent.subprocess import Popen
 
 from gruvihttp.net.sockets import RawSocket
-from gruvihttp.workerlink import Link
+from gruvihttp.processes.link import Link
 
 __all__ = ["ENDED", "READY", "RELIEF", "VARIABLE", "Worker"]
 

@@ -11,16 +11,16 @@ from time import monotonic
 from typing import Any
 
 from gruvihttp.connecting import Connector, SharedConnection
-from gruvihttp.courier import Courier
 from gruvihttp.errors import Error, IncompleteMessage, StreamError, TransportError
 from gruvihttp.exchanges.base import ClientExchange
-from gruvihttp.exchanges.http2_client_exchange import Http2ClientExchange
-from gruvihttp.lease import Lease
+from gruvihttp.exchanges.http2.client_exchange import Http2ClientExchange
 from gruvihttp.limits import Timeouts
-from gruvihttp.poolcall import Call
-from gruvihttp.pooledresponse import PoolResponse
-from gruvihttp.sharing import Share, Shares
-from gruvihttp.slots import Slot, Slots
+from gruvihttp.pool.call import Call
+from gruvihttp.pool.courier import Courier
+from gruvihttp.pool.lease import Lease
+from gruvihttp.pool.response import PoolResponse
+from gruvihttp.pool.sharing import Share, Shares
+from gruvihttp.pool.slots import Slot, Slots
 
 __all__ = ["SharedCourier"]
 

@@ -6,7 +6,7 @@ handler asks for it, and not before, which is all the back-pressure there is to 
 request if that has come as a whole; else the connection is parked again. After a few requests in a row it is the turn
 of other connections. How content is framed is decided when the head leaves: by then its length is often known.
 
-Phases and deadlines are in `http1_phases`, output in `http1_output`, content in `http1_input`. The driver knows neither
+Phases and deadlines are in `phases`, output in `output`, content in `input`. The driver knows neither
 environ nor URLs.
 """
 
@@ -20,9 +20,9 @@ from greenlet import getcurrent, greenlet
 
 from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http1_exchange import CLOSE, HELD_BYTES, Http1ServerExchange, head_bytes
-from gruvihttp.exchanges.http1_input import Http1Input
-from gruvihttp.exchanges.http1_phases import BUSY, CLOSED, HEAD, IDLE
+from gruvihttp.exchanges.http1.input import Http1Input
+from gruvihttp.exchanges.http1.phases import BUSY, CLOSED, HEAD, IDLE
+from gruvihttp.exchanges.http1.server_exchange import CLOSE, HELD_BYTES, Http1ServerExchange, head_bytes
 from gruvihttp.exchanges.response import plain_error
 from gruvihttp.exchanges.served import COMPLETE, DETACHED
 from gruvihttp.exchanges.tunnel import Tunnel

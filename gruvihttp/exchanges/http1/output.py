@@ -11,8 +11,8 @@ from typing import Any
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http1_exchange import Http1ServerExchange
-from gruvihttp.exchanges.http1_phases import BUSY, Http1Phases
+from gruvihttp.exchanges.http1.phases import BUSY, Http1Phases
+from gruvihttp.exchanges.http1.server_exchange import Http1ServerExchange
 from gruvihttp.exchanges.workers import Workers
 from gruvihttp.net.channel import Channel
 

@@ -5,11 +5,10 @@ What is on the connection before and after this exchange is not known here.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from gruvihttp.errors import Error
+from gruvihttp.errors import Error, fresh
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.exchanges.turns import GreenletRef
 from gruvihttp.limits import Timeouts
@@ -19,12 +18,10 @@ from gruvihttp.sansio.events import InformationalResponse, Response
 from gruvihttp.sansio.headers import EMPTY, Headers
 from gruvihttp.sansio.wire import MessageWriter
 
-__all__ = ["OPEN", "SENT", "STOPPED", "UNSENT", "Http1ClientExchange", "fresh"]
+__all__ = ["OPEN", "SENT", "STOPPED", "UNSENT", "Http1ClientExchange"]
 
 # What has become of a request: nothing of it has left; some has; all has; the rest will not
 UNSENT, OPEN, SENT, STOPPED = "unsent", "open", "sent", "stopped"
-
-E = TypeVar("E", bound=BaseException)
 
 
 class Carrier(Protocol):
@@ -121,10 +118,3 @@ class Http1ClientExchange:
         if self.failure is not None:
             raise fresh(self.failure)
         self._connection.pull(self)
-
-
-def fresh(error: E) -> E:
-    """A copy of `error` to raise, with `error` as its cause: one object raised again and again collects tracebacks."""
-    again = copy.copy(error)
-    again.__cause__ = error
-    return again

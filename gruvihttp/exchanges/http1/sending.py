@@ -16,10 +16,10 @@ from dataclasses import replace
 from gevent import get_hub
 from greenlet import getcurrent
 
-from gruvihttp.errors import Error, HttpError, Timeout, TransportError
-from gruvihttp.exchanges.http1_client_exchange import OPEN, SENT, STOPPED, UNSENT, Http1ClientExchange, fresh
-from gruvihttp.exchanges.http1_due import OnInformational, owners
-from gruvihttp.exchanges.http1_receiving import ResponseReceiver, interrupted
+from gruvihttp.errors import Error, HttpError, Timeout, TransportError, fresh
+from gruvihttp.exchanges.http1.client_exchange import OPEN, SENT, STOPPED, UNSENT, Http1ClientExchange
+from gruvihttp.exchanges.http1.due import OnInformational, owners
+from gruvihttp.exchanges.http1.receiving import ResponseReceiver, interrupted
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from gruvihttp.errors import LocalProtocolError
 from gruvihttp.exchanges.response import CommonLines, ResponseHead, sendable_trailers
-from gruvihttp.exchanges.served import BROKEN_OFF, COMPLETE, DETACHED, ServedExchange
+from gruvihttp.exchanges.served import BROKEN_OFF, COMPLETE, DETACHED, NO_CONTENT, ServedExchange
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
 from gruvihttp.reader import StreamReader
@@ -21,7 +21,7 @@ from gruvihttp.sansio.events import Request
 from gruvihttp.sansio.framing import CHUNKED, NONE, PLAIN, UNTIL_CLOSE, Framing, Plan, has_no_content, length
 from gruvihttp.sansio.headers import Field, Headers
 
-__all__ = ["CLOSE", "HELD_BYTES", "NO_CONTENT", "Http1ServerExchange", "head_bytes"]
+__all__ = ["CLOSE", "HELD_BYTES", "Http1ServerExchange", "head_bytes"]
 
 HELD_BYTES = 65536  # output that is held at most; larger pieces would gain nothing from being joined
 
@@ -323,15 +323,6 @@ class Http1ServerExchange(ServedExchange):
         return self.connection.drains_chunks
 
 
-class _NoContent(StreamReader):
-    """For requests without content. It holds nothing, so one serves all; who closes it closes it for nobody else."""
-
-    __slots__ = ()
-
-    def close(self) -> None:
-        """Nothing: others may be reading."""
-
-
 class _SilentEncoder:
     """For responses that have no content whatever the application says: HEAD, 204, 304."""
 
@@ -344,7 +335,6 @@ class _SilentEncoder:
         return b""
 
 
-NO_CONTENT = _NoContent.complete()
 CLOSE = b"Connection: close\r\n"
 _SILENT_ENCODER = _SilentEncoder()
 _CHUNKED_ENCODER = encoder_of(CHUNKED)

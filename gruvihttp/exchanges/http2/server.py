@@ -5,7 +5,7 @@ hands events to the exchanges; it never waits, so no stream and no handler can s
 into the engine and leaves once per pass of the loop, as much as the socket takes; the rest waits for room. A handler
 waits on its own exchange: for content, or for room in its stream's queue.
 
-How long anything may last is in `http2_phases`. The driver knows neither environ nor URLs.
+How long anything may last is in `phases`. The driver knows neither environ nor URLs.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from greenlet import getcurrent
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http2_exchange import Http2ServerExchange
-from gruvihttp.exchanges.http2_phases import CLOSED, CLOSING, DRAINING, LEAVING, OPEN, Http2Phases, Wait
+from gruvihttp.exchanges.http2.phases import CLOSED, CLOSING, DRAINING, LEAVING, OPEN, Http2Phases, Wait
+from gruvihttp.exchanges.http2.server_exchange import Http2ServerExchange
 from gruvihttp.exchanges.pace import content_patience
 from gruvihttp.exchanges.response import plain_error
 from gruvihttp.exchanges.workers import Workers

@@ -20,7 +20,7 @@ from greenlet import getcurrent, greenlet
 
 from gruvihttp.errors import Error, HttpError, IncompleteMessage, RemoteProtocolError, TransportError
 from gruvihttp.exchanges.backlog import Backlog
-from gruvihttp.exchanges.http1_client_exchange import OPEN, SENT, STOPPED, Http1ClientExchange
+from gruvihttp.exchanges.http1.client_exchange import OPEN, SENT, STOPPED, Http1ClientExchange
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.exchanges.turns import Turns
 from gruvihttp.limits import Limits
