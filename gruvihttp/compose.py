@@ -8,10 +8,11 @@ chunked, is decided here, once. Connections are not known here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from gruvihttp.bodies import content_of
+from gruvihttp.exchanges.request import ComposedRequest, Outline
 from gruvihttp.fieldtext import REFUSE, FieldNames, field_value
 from gruvihttp.fieldtools import DEFAULT_CHARSET, charset_of
 from gruvihttp.net.sockets import BytesLike
@@ -19,7 +20,7 @@ from gruvihttp.sansio.framing import CHUNKED, Framing, length
 from gruvihttp.sansio.grammar import ABSOLUTE_FORM_RE, CONTENT_LENGTH_RE, METHOD_RE
 from gruvihttp.sansio.headers import FORBIDDEN_IN_TRAILERS, Field, Headers
 
-__all__ = ["HTTP2", "ComposedRequest", "Composer", "Http2Composer", "Outline", "compose_trailers", "raw_fields"]
+__all__ = ["HTTP2", "Composer", "Http2Composer", "compose_trailers", "raw_fields"]
 
 HTTP2 = b"2.0"  # an outline's version, as events have it
 
@@ -28,24 +29,6 @@ _PROTOCOL = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]++)?+
 UPGRADE_RE = re.compile(rb"%b(?:, ?+%b)*+" % (_PROTOCOL, _PROTOCOL))
 # Methods that say what to do with content: a server may wait for some unless told that there is none (RFC 9110 §8.6)
 _WITH_CONTENT = frozenset((b"PATCH", b"POST", b"PUT"))
-
-
-class Outline(NamedTuple):
-    """What many requests have in common. `charset` is for the str among the pieces of a body."""
-
-    version: bytes
-    fields: Sequence[Field]
-    framing: Framing
-    charset: str
-
-
-class ComposedRequest(NamedTuple):
-    """A request, ready to be sent. `content` is None when it comes in pieces."""
-
-    method: bytes
-    target: bytes
-    content: BytesLike | None
-    outline: Outline
 
 
 class Composer:

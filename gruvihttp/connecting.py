@@ -6,8 +6,9 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
-from gruvihttp.compose import ComposedRequest, raw_fields
+from gruvihttp.compose import raw_fields
 from gruvihttp.exchanges.http2.client import Http2ClientConnection
+from gruvihttp.exchanges.request import ComposedRequest
 from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.endpoints import create_connection
 from gruvihttp.net.opening import start_protocol

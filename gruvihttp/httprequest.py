@@ -5,15 +5,17 @@ Names and values are str. Sockets are not known here, nor is what a request look
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 from weakref import ref
 
 from greenlet import getcurrent, greenlet
 
 from gruvihttp.bodies import PieceEncoder, pieces_of
-from gruvihttp.compose import HTTP2, ComposedRequest, compose_trailers
+from gruvihttp.compose import HTTP2, compose_trailers
 from gruvihttp.errors import LocalProtocolError
 from gruvihttp.exchanges.base import ClientDriver, ClientExchange
+from gruvihttp.exchanges.request import ComposedRequest
 from gruvihttp.httpresponse import HttpResponse, text_of
 from gruvihttp.limits import Timeouts
 from gruvihttp.marks import switchpoint
@@ -152,42 +154,25 @@ class HttpRequest:
     ) -> None:
         """Send the whole request: what `HttpProtocol.request` does."""
         composed = self._compose(method, url, headers, body, bool(expect), upgrade)
-        raw_method, target, content, outline = composed
+        content = composed.content
         if content is not None:
-            announced = outline.framing.length
+            announced = composed.outline.framing.length
             if len(content) != announced:
                 raise RuntimeError(f"Content-Length announces {announced} bytes, the body has {len(content)}")
-        if content is not None and not (expect and content):
+        if content is None or (expect and content):
+            upload = self._begin(composed, timeouts, expect)
+            upload.send_all(pieces_of(body, upload.encode) if content is None else (content,))
+        else:
             self._composed = composed
-            self._protocol.connection.send(
-                raw_method,
-                target,
-                outline.version,
-                outline.fields,
-                content,
-                self,
-                timeouts,
-                b"" if upgrade is None else upgrade.encode("latin-1"),
-            )
-            return
-        upload = self._begin(composed, timeouts, expect)
-        try:
-            for piece in pieces_of(body, upload.encode) if content is None else (content,):
-                if not upload.send(piece):
-                    break
-            upload.end(EMPTY)
-        except BaseException as exc:
-            upload.abandon(f"{type(exc).__name__} struck in the middle of a request")
-            raise
+            offered = b"" if upgrade is None else upgrade.encode("latin-1")
+            self._protocol.connection.send(composed, self, timeouts, offered)
 
     def send_composed(self, composed: ComposedRequest, timeouts: Timeouts | None = None) -> None:
         """Send a request with complete content, which `compose` of a protocol like this one has made before."""
         if self._composed is not None:
             raise RuntimeError("this request was started already")
-        method, target, content, outline = composed
-        assert content is not None
         self._composed = composed
-        self._protocol.connection.send(method, target, outline.version, outline.fields, content, self, timeouts)
+        self._protocol.connection.send(composed, self, timeouts)
 
     def _compose(
         self, method: str, url: str, headers: Any, body: Any, expect: bool, upgrade: str | None = None
@@ -199,11 +184,9 @@ class HttpRequest:
         return self._protocol.compose(method, url, headers, body, expect, upgrade)
 
     def _begin(self, composed: ComposedRequest, timeouts: Timeouts | None, expect: float) -> _Upload:
-        raw_method, target, _, outline = composed
-        exchange = self._protocol.connection.begin(
-            raw_method, target, outline.version, outline.fields, outline.framing, self, timeouts
-        )
+        exchange = self._protocol.connection.begin(composed, self, timeouts)
         self._composed = composed
+        outline = composed.outline
         return _Upload(exchange, outline.charset, float(expect) if outline.version != b"1.0" else 0.0)
 
     def _started(self) -> ComposedRequest:
@@ -248,6 +231,17 @@ class _Upload:
             return self.exchange.send_data(piece)
         except LocalProtocolError as exc:
             raise RuntimeError("more content than Content-Length announces") from exc
+
+    def send_all(self, pieces: Iterable[BytesLike]) -> None:
+        """Send the pieces, or as many of them as the server wants, and end the content."""
+        try:
+            for piece in pieces:
+                if not self.send(piece):
+                    break
+            self.end(EMPTY)
+        except BaseException as exc:
+            self.abandon(f"{type(exc).__name__} struck in the middle of a request")
+            raise
 
     def end(self, trailers: Headers) -> None:
         """End the content."""

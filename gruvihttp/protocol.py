@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from gruvihttp._version import PRODUCT_ID
-from gruvihttp.compose import ComposedRequest, Composer, Http2Composer
+from gruvihttp.compose import Composer, Http2Composer
 from gruvihttp.errors import HttpError
 from gruvihttp.exchanges.base import ClientExchange
 from gruvihttp.exchanges.config import ServerConfig
@@ -20,6 +20,7 @@ from gruvihttp.exchanges.http1.client import ClientConnection
 from gruvihttp.exchanges.http1.server import Handler, ServerConnection
 from gruvihttp.exchanges.http2.client import Http2ClientConnection
 from gruvihttp.exchanges.http2.server import Http2ServerConnection
+from gruvihttp.exchanges.request import ComposedRequest
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.marks import switchpoint
 from gruvihttp.messages import HttpRequest, HttpResponse

@@ -62,12 +62,12 @@ def open_tunnel(proxy: Proxy, address: Address, deadline: float | None, **dialli
         raise ValueError(f"a proxy connects to (host, port), not to {format_address(address)}")
     target = format_address(address)
     request = Composer("1.1", target, PRODUCT_ID)("CONNECT", target, [], "")
-    fields = [*request.outline.fields, *raw_fields(list(proxy.headers))]
+    outline = request.outline._replace(fields=[*request.outline.fields, *raw_fields(list(proxy.headers))])
     transport = Transport(dial(proxy.address, deadline=deadline, **dialling))
     try:
         left = timeout_left(deadline)
         connection = ClientConnection(transport, timeouts=Timeouts(read=left, write=left, total=left))
-        connection.send(request.method, request.target, request.outline.version, fields, b"", None)
+        connection.send(request._replace(outline=outline), None)
         exchange = connection.collect()
         response, tunnel = exchange.response, exchange.tunnel
         if tunnel is None:

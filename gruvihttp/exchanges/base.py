@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from gruvihttp.exchanges.request import ComposedRequest
 from gruvihttp.exchanges.response import ResponseHead
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.limits import Timeouts
@@ -12,7 +13,6 @@ from gruvihttp.net.channel import Channel
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import InformationalResponse, Request, Response
-from gruvihttp.sansio.framing import Framing
 from gruvihttp.sansio.headers import Field, Headers
 
 __all__ = ["ClientDriver", "ClientExchange", "FileSender", "ServedConnection", "ServerExchange"]
@@ -69,33 +69,15 @@ class ClientExchange(Protocol):
 class ClientDriver(Protocol):
     """A connection as those have it who make requests on it, whatever version it speaks.
 
-    `fields` say how long the content is; `owner` is the caller's own, for `collect` and for errors; `timeouts` are the
-    connection's if not given.
+    `owner` is the caller's own, for `collect` and for errors; `timeouts` are the connection's if not given.
     """
 
     def send(
-        self,
-        method: bytes,
-        target: bytes,
-        version: bytes,
-        fields: Sequence[Field],
-        content: BytesLike,
-        owner: Any,
-        timeouts: Timeouts | None = None,
-        upgrade: bytes = b"",
+        self, request: ComposedRequest, owner: Any, timeouts: Timeouts | None = None, upgrade: bytes = b""
     ) -> None:
-        """Send a whole request; `upgrade` names the protocols that the fields offer."""
+        """Send a whole request, which has its content; `upgrade` names the protocols that its fields offer."""
 
-    def begin(
-        self,
-        method: bytes,
-        target: bytes,
-        version: bytes,
-        fields: Sequence[Field],
-        framing: Framing,
-        owner: Any,
-        timeouts: Timeouts | None = None,
-    ) -> ClientExchange:
+    def begin(self, request: ComposedRequest, owner: Any, timeouts: Timeouts | None = None) -> ClientExchange:
         """Begin a request whose content comes in pieces."""
 
     def collect(self, timeout: float | None = -1, owner: Any = None) -> ClientExchange:

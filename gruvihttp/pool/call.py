@@ -12,8 +12,8 @@ from http.cookiejar import CookieJar
 from time import monotonic
 from typing import Any, TypeAlias
 
-from gruvihttp.compose import ComposedRequest
 from gruvihttp.errors import RedirectError, Timeout
+from gruvihttp.exchanges.request import ComposedRequest
 from gruvihttp.limits import Timeouts
 from gruvihttp.origins import Destination, Origin
 from gruvihttp.pool.cookies import cookies_for, keep_cookies

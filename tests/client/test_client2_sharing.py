@@ -13,6 +13,7 @@ from gevent.event import Event
 from greenlet import getcurrent
 
 from gruvihttp import HttpClient, HttpError, Timeout, Timeouts, TransportError
+from gruvihttp.compose import Composer
 from gruvihttp.exchanges.http1.client import ClientConnection
 from gruvihttp.exchanges.http1.client_exchange import Http1ClientExchange
 from gruvihttp.testing import RawPeer, memory_pair
@@ -364,7 +365,7 @@ def test_who_waits_for_a_request_that_is_not_on_the_connection_is_told(others: i
     with RawPeer(other) as peer:
         connection = ClientConnection(channel)
         for _ in range(others):
-            connection.send(b"GET", b"/", b"1.1", [(b"host", b"a")], b"", None)
+            connection.send(Composer("1.1", "a", "test")("GET", "/", [], ""), None)
             peer.send(content(b"x"))
         stray = Http1ClientExchange(connection, b"GET", None, Timeouts(), ref(getcurrent()))
         with pytest.raises(RuntimeError, match="not on the connection"):

@@ -155,26 +155,22 @@ SERVERS: dict[str, Callable[[RawPeer], Server]] = {"1.1": Http1Server, "2": Http
 
 
 class Asked:
-    """A driver, and requests in the form that it wants."""
+    """A driver, and requests made for it."""
 
     def __init__(self, client: HttpClient) -> None:
         self.client = client
         self.driver: ClientDriver = client.protocol.connection
 
-    def head(self, method: str, framing: Framing | None, fields: list[tuple[str, str]]) -> tuple[Any, ...]:
-        if framing is not None and framing is not CHUNKED:
-            fields = [*fields, ("Content-Length", str(framing.length))]
-        composed = self.client.protocol.compose(method, "/", fields, "" if framing is None else None)
-        return composed.method, composed.target, composed.outline.version, composed.outline.fields
-
     def send(self, owner: Any = None, method: str = "GET", timeouts: Timeouts | None = None) -> None:
-        self.driver.send(*self.head(method, None, []), b"", owner, timeouts)
+        self.driver.send(self.client.protocol.compose(method, "/", [], ""), owner, timeouts)
 
     def begin(
         self, framing: Framing = CHUNKED, owner: Any = None, timeouts: Timeouts | None = None, **fields: str
     ) -> ClientExchange:
         given = [(name.capitalize(), value) for name, value in fields.items()]
-        return self.driver.begin(*self.head("POST", framing, given), framing, owner, timeouts)
+        if framing is not CHUNKED:
+            given.append(("Content-Length", str(framing.length)))
+        return self.driver.begin(self.client.protocol.compose("POST", "/", given, None), owner, timeouts)
 
     def collect(self, timeout: float | None = -1, owner: Any = None) -> ClientExchange:
         return self.driver.collect(timeout, owner)

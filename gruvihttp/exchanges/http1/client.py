@@ -20,13 +20,13 @@ from gruvihttp.errors import HttpError, Timeout, fresh
 from gruvihttp.exchanges.http1.client_exchange import OPEN, SENT, STOPPED, UNSENT, Http1ClientExchange
 from gruvihttp.exchanges.http1.due import OnInformational
 from gruvihttp.exchanges.http1.sending import RequestSender
+from gruvihttp.exchanges.request import ComposedRequest, Outline
 from gruvihttp.exchanges.turns import GreenletRef, is_alive
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import moment_after, timeout_or_default
 from gruvihttp.net.sending import JOIN_BYTES
 from gruvihttp.net.sockets import BytesLike
-from gruvihttp.sansio.framing import Framing
 from gruvihttp.sansio.headers import Field
 from gruvihttp.sansio.heads import write_request
 from gruvihttp.sansio.wire import MessageWriter
@@ -103,15 +103,7 @@ class ClientConnection(RequestSender):
     # whole requests
 
     def send(
-        self,
-        method: bytes,
-        target: bytes,
-        version: bytes,
-        fields: Sequence[Field],
-        content: BytesLike,
-        owner: Any,
-        timeouts: Timeouts | None = None,
-        upgrade: bytes = b"",
+        self, request: ComposedRequest, owner: Any, timeouts: Timeouts | None = None, upgrade: bytes = b""
     ) -> None:
         """Send a whole request, whose fields say how long its content is. `owner` is for `collect` and for errors.
 
@@ -122,9 +114,11 @@ class ClientConnection(RequestSender):
         greenlet is not finished, TransportError or Timeout when this one could not be sent; then it has no response
         to collect.
         """
+        method, target, content, outline = request
+        assert content is not None
         exchange = self._new_exchange(method, owner, timeouts)
         exchange.upgrade = upgrade
-        head = self._head(method, target, version, fields)
+        head = self._head(method, target, outline)
         size = len(head) + len(content)
         try:
             alone = upgrade or method == b"CONNECT"
@@ -175,8 +169,9 @@ class ClientConnection(RequestSender):
             else:
                 self.abandon(writing, "the greenlet that was sending a request has ended before it")
 
-    def _head(self, method: bytes, target: bytes, version: bytes, fields: Sequence[Field]) -> bytes:
+    def _head(self, method: bytes, target: bytes, outline: Outline) -> bytes:
         """A request's head. What follows the target is kept for the next request, which often has the same fields."""
+        version, fields, *_ = outline
         if fields is not self._tail_fields:
             self._tail_fields = fields
             self._tail = write_request(method, target, version, fields)[len(method) + len(target) + 1 :]
@@ -184,23 +179,14 @@ class ClientConnection(RequestSender):
 
     # requests in pieces
 
-    def begin(
-        self,
-        method: bytes,
-        target: bytes,
-        version: bytes,
-        fields: Sequence[Field],
-        framing: Framing,
-        owner: Any,
-        timeouts: Timeouts | None = None,
-    ) -> Http1ClientExchange:
+    def begin(self, request: ComposedRequest, owner: Any, timeouts: Timeouts | None = None) -> Http1ClientExchange:
         """Begin a request whose content comes in pieces. Nothing is sent before its first piece: see `send_head`.
 
         No other request can begin until this one is finished or abandoned. Raises as `send` does.
         """
-        exchange = self._new_exchange(method, owner, timeouts)
-        exchange.head = self._head(method, target, version, fields)
-        self.writer.start(framing)
+        exchange = self._new_exchange(request.method, owner, timeouts)
+        exchange.head = self._head(request.method, request.target, request.outline)
+        self.writer.start(request.outline.framing)
         self._due.writing = exchange
         return exchange
 

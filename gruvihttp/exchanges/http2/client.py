@@ -21,14 +21,13 @@ from gruvihttp.errors import Error, HttpError, LocalProtocolError, Timeout, fres
 from gruvihttp.exchanges.http2.arrivals import Arrivals
 from gruvihttp.exchanges.http2.client_exchange import Http2ClientExchange
 from gruvihttp.exchanges.http2.link import Http2Link, OnInformational
+from gruvihttp.exchanges.request import ComposedRequest
 from gruvihttp.exchanges.uncollected import Uncollected
 from gruvihttp.exchanges.wakeups import Wakeups
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import moment_after, timeout_or_default
-from gruvihttp.net.sockets import BytesLike
 from gruvihttp.sansio.events import parsed_request
-from gruvihttp.sansio.framing import Framing
 from gruvihttp.sansio.h2fields import lowercase_headers
 from gruvihttp.sansio.h2settings import Settings
 from gruvihttp.sansio.headers import EMPTY, Field
@@ -72,15 +71,7 @@ class Http2ClientConnection(Http2Link):
     # requests
 
     def send(
-        self,
-        method: bytes,
-        target: bytes,
-        version: bytes,
-        fields: Sequence[Field],
-        content: BytesLike,
-        owner: Any,
-        timeouts: Timeouts | None = None,
-        upgrade: bytes = b"",
+        self, request: ComposedRequest, owner: Any, timeouts: Timeouts | None = None, upgrade: bytes = b""
     ) -> None:
         """Send a whole request, whose fields are in lower case. `owner` is for `collect` and for errors.
 
@@ -88,7 +79,8 @@ class Http2ClientConnection(Http2Link):
         that makes the rest pointless. Raises HttpError when the connection takes no more requests, Timeout, and what
         has befallen the stream, which is a StreamError if the server has reset it.
         """
-        exchange = self._open_stream(method, target, fields, owner, timeouts, end=not content)
+        content = request.content
+        exchange = self._open_stream(request, owner, timeouts, end=not content)
         if content:
             try:
                 exchange.send_all(content)
@@ -96,18 +88,9 @@ class Http2ClientConnection(Http2Link):
                 self.withdraw(exchange)
                 raise
 
-    def begin(
-        self,
-        method: bytes,
-        target: bytes,
-        version: bytes,
-        fields: Sequence[Field],
-        framing: Framing,
-        owner: Any,
-        timeouts: Timeouts | None = None,
-    ) -> Http2ClientExchange:
+    def begin(self, request: ComposedRequest, owner: Any, timeouts: Timeouts | None = None) -> Http2ClientExchange:
         """Begin a request whose content comes in pieces. Raises as `send` does."""
-        return self._open_stream(method, target, fields, owner, timeouts, end=False)
+        return self._open_stream(request, owner, timeouts, end=False)
 
     def collect(self, timeout: float | None = -1, owner: Any = None) -> Http2ClientExchange:
         """An exchange that was not collected yet, once the head of its response has come.
@@ -213,14 +196,7 @@ class Http2ClientConnection(Http2Link):
     # streams
 
     def _open_stream(
-        self,
-        method: bytes,
-        target: bytes,
-        fields: Sequence[Field],
-        owner: Any,
-        timeouts: Timeouts | None,
-        *,
-        end: bool,
+        self, composed: ComposedRequest, owner: Any, timeouts: Timeouts | None, *, end: bool
     ) -> Http2ClientExchange:
         """Begin a stream, as soon as there is a slot for it."""
         timeouts = timeouts or self._timeouts
@@ -228,9 +204,10 @@ class Http2ClientConnection(Http2Link):
         self._check_usable()
         if self._queue or not self._has_slot():
             self._await_slot(timeouts, deadline)
+        fields = composed.outline.fields
         if fields is not self._fields:  # many requests are like the one before
             self._fields, self._headers = fields, lowercase_headers(list(fields))
-        request = parsed_request(method, self._headers, target, b"2.0")
+        request = parsed_request(composed.method, self._headers, composed.target, b"2.0")
         try:
             stream = self.engine.open(request, scheme=self._scheme, end=end)
         except LocalProtocolError as exc:
