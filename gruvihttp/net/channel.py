@@ -199,7 +199,7 @@ class Channel(Sending):
 
     def _release(self) -> None:
         self.closed = True
-        for resource in (self._watcher, self._write_watcher, self._alarm, self._stall_alarm):
+        for resource in (self._watcher, self._write_watcher, self._alarm, self._stall_alarm, self._tls):
             if resource is not None:
                 resource.close()  # a watcher must be gone before its descriptor is
         self._sock.close()

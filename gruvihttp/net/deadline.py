@@ -65,8 +65,9 @@ class Alarm:
         self.moment = inf
 
     def close(self) -> None:
-        """Stop the timer for good."""
+        """Stop the timer for good, and let go of the action: it holds whoever has the alarm."""
         self.moment = inf
+        self._action = _nothing
         self._disarm()
 
     def _arm(self, moment: float) -> None:
@@ -92,3 +93,7 @@ class Alarm:
             return
         self.moment = inf
         self._action()
+
+
+def _nothing() -> None:
+    """What an alarm does that has been closed."""

@@ -145,6 +145,10 @@ class TlsLayer:
                 self._on_stuck()
                 return False
 
+    def close(self) -> None:
+        """Let go of whoever is to be told that something is stuck. The facts of the session stay."""
+        self._on_stuck = _nothing
+
     def close_notify(self) -> None:
         """Say that nothing more will be sent. Reading can go on: what is decrypted already is kept aside.
 
@@ -186,3 +190,7 @@ def handshake_error(exc: OSError) -> TransportError:
             return TransportError(f"TLS handshake: the peer does not speak TLS ({exc.reason})")
         return TransportError(f"TLS handshake: {exc.reason or exc}")
     return transport_error(exc, "TLS handshake")
+
+
+def _nothing() -> None:
+    """What is done for ciphertext that is stuck in a layer that is closed."""

@@ -1,4 +1,4 @@
-"""What a request leaves behind: nothing that only the garbage collector could take away."""
+"""What requests and connections leave behind: nothing that only the garbage collector could take away."""
 
 from __future__ import annotations
 
@@ -84,6 +84,38 @@ def test_request_over_http2_leaves_no_circles(serve: Any, speak_http2: Any, garb
 
     ask()
     assert garbage_of(ask) == set()
+
+
+CONNECTIONS = {
+    "silent": b"",
+    "kept": MESSAGES["get"],
+    "closed by us": b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    "refused": b"GET\r\n\r\n",
+    "announced": MESSAGES["announced"],
+    "cut short": MESSAGES["announced"][:-1],
+}
+
+
+@pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("message", CONNECTIONS.values(), ids=CONNECTIONS)
+def test_connection_leaves_no_circles(
+    serve: Any, garbage_of: Any, until: Any, message: bytes, with_tls: bool, server_tls: Any, client_tls: Any
+) -> None:
+    served = serve(application, ssl=server_tls if with_tls else False)
+
+    def connect() -> None:
+        for _ in range(REQUESTS):
+            talk = served.connect(client_tls if with_tls else None)
+            talk.say(message)
+            talk.channel.shutdown_write()
+            talk.read_to_end()
+            talk.close()
+        served.talks.clear()
+        del talk
+        until(lambda: not served.server.connections)
+
+    connect()
+    assert garbage_of(connect) == set()
 
 
 def test_connection_that_breaks_does_not_hold_what_was_not_sent(serve: Any, until: Any) -> None:

@@ -230,6 +230,10 @@ class ServerConnection(Http1Input):
         self.phase = BUSY
         self._workers.run(job, argument)
 
+    def _end(self) -> None:
+        super()._end()
+        self.owner = self.notes = self.on_preface = None  # or only the collector would part them
+
     def _expire(self) -> None:
         phase = self.phase
         if phase is IDLE or phase is HEAD:
@@ -280,23 +284,25 @@ class ServerConnection(Http1Input):
     def _abandon(self) -> None:
         if self.current is not None:  # else the exchange was over
             self._tally.aborted += 1
-            self.current.failure = None  # its traceback leads back here: only the collector would part them
+            self._part_from(self.current)
         self.abort()
 
     def _after(self, exchange: Http1ServerExchange) -> Request | None:
         """Bring the connection to where the next request can begin, and return that if it has come already."""
         self.current = None
-        if exchange.failure is not None:
-            exchange.failure = None  # its traceback leads back here: only the collector would part them
-        if exchange.ending is not COMPLETE or self.phase is CLOSED:
-            self._after_failure(exchange)
-            return None
+        if exchange.ending is not COMPLETE or exchange.failure is not None or self.phase is CLOSED:
+            self._part_from(exchange)
+            if exchange.ending is not COMPLETE or self.phase is CLOSED:
+                self._after_failure(exchange)
+                return None
         self._statuses[exchange.head.status] += 1  # type: ignore[union-attr]  # complete, so there is one
         if exchange.plan.framing is NONE:
             self._reader.next_event()  # the end of the request
-        elif not exchange.content_ended and not (exchange.persists and self._drained(exchange)):
-            self._finish(unread=True)
-            return None
+        elif not exchange.content_ended:
+            self._part_from(exchange)
+            if not (exchange.persists and self._drained(exchange)):
+                self._finish(unread=True)
+                return None
         if not exchange.persists:
             self._finish()
             return None
@@ -311,6 +317,10 @@ class ServerConnection(Http1Input):
         else:
             self._finish()
         return None
+
+    def _part_from(self, exchange: Http1ServerExchange) -> None:
+        """Its failure has a traceback, and its notes have a reader; through both it would hold itself for ever."""
+        exchange.failure = exchange.notes = None
 
     def _give_place(self) -> Request | None:
         """Somebody waits for a place, and this connection has just done its work: that is all it gets."""
