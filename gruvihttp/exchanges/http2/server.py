@@ -20,6 +20,7 @@ from greenlet import getcurrent
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
+from gruvihttp.exchanges.http2.input import Http2Input
 from gruvihttp.exchanges.http2.phases import CLOSED, CLOSING, DRAINING, LEAVING, OPEN, Http2Phases, Wait
 from gruvihttp.exchanges.http2.server_exchange import Http2ServerExchange
 from gruvihttp.exchanges.pace import content_patience
@@ -91,7 +92,7 @@ class Http2ServerConnection(Http2Phases):
         self._go_away()
         return True
 
-    def content_patience(self, exchange: Http2ServerExchange) -> float | None:
+    def content_patience(self, exchange: Http2Input) -> float | None:
         """How long an exchange may wait for its next piece of content, in seconds."""
         return content_patience(self._config, exchange.received_bytes, exchange.waited_seconds)
 

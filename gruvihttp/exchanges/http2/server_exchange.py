@@ -1,32 +1,27 @@
 """`Http2ServerExchange`: one request on a stream of an HTTP/2 connection, and the responses to it.
 
-The hub feeds content in as it comes; how much that can be is bounded by the stream's window, which opens again when
-the handler takes content. Output goes into the stream's queue, and a handler waits while that is full. What ends a
-stream early wakes whoever waits, and is raised by the next read or write. Frames and other streams are not known here.
+Output goes into the stream's queue, and a handler waits while that is full. If the stream ends early, a waiting
+handler is woken, and its next write raises the reason. The request's content is in `input`. Frames and other streams
+are not known here.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from errno import ECONNRESET
-from time import monotonic
 from typing import Any, Protocol, cast
 
-import gevent
-from gevent.hub import Waiter
 from greenlet import greenlet
 
 from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
+from gruvihttp.exchanges.http2.input import Http2Input, InputCarrier
 from gruvihttp.exchanges.http2.tunnel import StreamChannel, as_upgrade
 from gruvihttp.exchanges.response import CommonLines, ResponseHead, sendable_trailers
-from gruvihttp.exchanges.served import BROKEN_OFF, COMPLETE, DETACHED, NO_CONTENT, ServedExchange
+from gruvihttp.exchanges.served import BROKEN_OFF, COMPLETE, DETACHED
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
-from gruvihttp.net.deadline import moment_after, timeout_left
 from gruvihttp.net.sockets import BytesLike
-from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import Request, parsed_response
 from gruvihttp.sansio.framing import has_no_content
 from gruvihttp.sansio.h2errors import Defence, ErrorCode
@@ -34,18 +29,15 @@ from gruvihttp.sansio.h2events import ExtendedConnect
 from gruvihttp.sansio.h2fields import lowercase_headers
 from gruvihttp.sansio.h2sender import LOW_WATER_BYTES
 from gruvihttp.sansio.h2streams import Stream
-from gruvihttp.sansio.headers import Field, Headers
-from gruvihttp.sansio.http2 import H2Engine
+from gruvihttp.sansio.headers import Field
 
 __all__ = ["Http2ServerExchange"]
 
 
-class Carrier(Protocol):
+class Carrier(InputCarrier, Protocol):
     """What an exchange needs of its connection."""
 
-    channel: Channel
     common: CommonLines
-    engine: H2Engine
     notes: Any
     owner: Any
     tally: Tally
@@ -55,36 +47,25 @@ class Carrier(Protocol):
 
     @property
     def write_timeout(self) -> float | None: ...
-    def content_patience(self, exchange: Http2ServerExchange) -> float | None: ...
-    def flush_soon(self) -> None: ...
     def await_end(self, exchange: Http2ServerExchange) -> None: ...
-    def wake(self, waiter: Any) -> None: ...
 
 
-class Http2ServerExchange(ServedExchange):
+class Http2ServerExchange(Http2Input):
     """One request on a stream, and its responses. See `gruvihttp.exchanges.base.ServerExchange`."""
 
     worker: greenlet | None = None  # who is at work, where somebody wants to know
     head_sent = False
     persists = True  # a stream's end is not the connection's
-    upgrade: Sequence[bytes] = ()  # RFC 9113 §8.6: there is none, but with extended CONNECT
-    _is_over = False  # the handler has ended
+    connection: Carrier
     _is_silent = False  # the response has no content, whatever the handler says
-    _fault: BaseException | None = None  # why no more content comes
 
     def __init__(self, connection: Carrier, stream: Stream, request: Request) -> None:
-        self.connection = connection
-        self.stream = stream
+        super().__init__(connection, stream)
         self.request = request
         if type(request) is ExtendedConnect:
             self.request = as_upgrade(request)
             self.upgrade = (request.protocol.lower(),)
-        self.wants_continue = stream.expects_continue
-        self.request_trailers: list[tuple[str, str]] = []  # filled when the content has ended
         self.response_trailers: list[tuple[str, str]] = []  # the handler's, sent at the end
-        self._chunks: deque[bytes] = deque()  # of content, that have come and that nobody has taken
-        self._waiters: list[Waiter] = []  # type: ignore[type-arg]  # generic in the stubs only
-        self._engine = connection.engine
 
     def __repr__(self) -> str:
         return f"<Http2ServerExchange {self.request.method!r} {self.request.target!r} {self.stream!r}>"
@@ -93,32 +74,6 @@ class Http2ServerExchange(ServedExchange):
     def status(self) -> int | None:
         """The status of the final response; None until its head has left."""
         return self.head.status if self.head is not None and self.head_sent else None
-
-    # the hub's side
-
-    def feed(self, content: bytes) -> None:
-        """A piece of content has come."""
-        self._chunks.append(content)
-        self.wake()
-
-    def end_content(self, trailers: Headers) -> None:
-        """The content has ended, with these trailers."""
-        super().end_content(trailers)
-        self.wake()
-
-    def fail(self, fault: BaseException) -> None:
-        """No more content comes, and if the stream is closed, nothing can be sent."""
-        if self._fault is None:
-            self._fault = fault
-        self.wake()
-
-    def wake(self) -> None:
-        """Let those look again who wait."""
-        waiters = self._waiters
-        if waiters:
-            self._waiters = []
-            for waiter in waiters:
-                self.connection.wake(waiter)
 
     def end(self) -> None:
         """The handler has ended. What it has left open ends here, and so does what the client still sends."""
@@ -132,82 +87,6 @@ class Http2ServerExchange(ServedExchange):
         else:
             self._engine.reset(self.stream, ErrorCode.INTERNAL_ERROR)
         self._engine.release(self.stream)
-
-    # request
-
-    def open_content(self) -> StreamReader:
-        """A reader for the request's content."""
-        if (self.content_ended and not self._chunks) or self.upgrade:
-            return NO_CONTENT
-        return StreamReader(source=self._take_content)
-
-    def peer_has_gone(self) -> bool:
-        """Has the client reset the stream, or ended the connection? Never waits."""
-        return self.connection.channel.closed or (self.stream.closed and not self.stream.sent_end)
-
-    def _take_content(self) -> bytes:
-        """The next piece of content, b"" at its end; waits for it. What is taken opens the window again."""
-        if self._is_over:
-            raise LocalProtocolError("the exchange is over")
-        begun: float | None = None
-        deadline: float | None = None
-        while not self._chunks:
-            if self.content_ended:
-                return b""
-            if self._fault is not None:
-                self.failure = self._fault
-                raise self._fault
-            if self.wants_continue:
-                self.send_continue()
-            if begun is None:
-                begun = monotonic()
-                deadline = moment_after(self.connection.content_patience(self))
-            if not self._wait(None if deadline is None else deadline - monotonic()):
-                self.failure = Timeout("timed out: content", phase="content")
-                raise self.failure
-        if begun is not None:
-            self.waited_seconds += monotonic() - begun
-        return self._taken(0)
-
-    def take(self, deadline: float | None, phase: str, size: int = 0) -> bytes:
-        """The next bytes of another protocol, at most `size` unless that is 0; b"" at the end. Timeout(phase)."""
-        while not self.has_content():
-            if not self._wait(timeout_left(deadline)):
-                raise Timeout(f"timed out: {phase}", phase=phase)
-        if not self._chunks and self._fault is not None:
-            self.failure = self._fault
-            raise self._fault
-        return self._taken(size) if self._chunks else b""
-
-    def has_content(self) -> bool:
-        """Whether `take` has something to give, or to raise, at once."""
-        return bool(self._chunks) or self.content_ended or self._fault is not None
-
-    def _taken(self, size: int) -> bytes:
-        content = self._chunks.popleft()
-        if 0 < size < len(content):
-            self._chunks.appendleft(content[size:])
-            content = content[:size]
-        self.received_bytes += len(content)
-        self._engine.credit(self.stream, len(content))
-        if self._engine.has_output:
-            self.connection.flush_soon()
-        return content
-
-    def _wait(self, seconds: float | None) -> bool:
-        """Wait until something has happened. False if nothing has in all the time."""
-        if seconds is not None and seconds <= 0:
-            return False
-        waiter = Waiter()  # type: ignore[var-annotated]  # generic in the stubs only
-        self._waiters.append(waiter)
-        try:
-            with gevent.Timeout(seconds, False):  # type: ignore[arg-type]  # False is missing in the stubs
-                waiter.get()
-                return True
-            return False
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
 
     # response
 
