@@ -10,13 +10,11 @@ from collections import deque
 from time import monotonic
 from typing import Any, Protocol
 
-import gevent
-from gevent.hub import Waiter
-
 from gruvihttp.errors import LocalProtocolError, Timeout
 from gruvihttp.exchanges.served import NO_CONTENT, ServedExchange
+from gruvihttp.exchanges.wakeups import Wakeups
 from gruvihttp.net.channel import Channel
-from gruvihttp.net.deadline import moment_after, timeout_left
+from gruvihttp.net.deadline import moment_after
 from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.h2streams import Stream
 from gruvihttp.sansio.headers import Headers
@@ -30,10 +28,10 @@ class InputCarrier(Protocol):
 
     channel: Channel
     engine: H2Engine
+    loop: Any  # Any: gevent's loops share no public type
 
     def content_patience(self, exchange: Http2Input) -> float | None: ...
     def flush_soon(self) -> None: ...
-    def wake(self, waiter: Any) -> None: ...
 
 
 class Http2Input(ServedExchange):
@@ -49,7 +47,7 @@ class Http2Input(ServedExchange):
         self.wants_continue = stream.expects_continue
         self.request_trailers: list[tuple[str, str]] = []  # filled when the content has ended
         self._chunks: deque[bytes] = deque()  # of content, that have come and that nobody has taken
-        self._waiters: list[Waiter] = []  # type: ignore[type-arg]  # generic in the stubs only
+        self._wakeups = Wakeups(connection.loop)  # greenlets that wait for content, or for room in the queue
         self._engine = connection.engine
 
     def send_continue(self) -> None:
@@ -76,11 +74,7 @@ class Http2Input(ServedExchange):
 
     def wake(self) -> None:
         """Let those look again who wait."""
-        waiters = self._waiters
-        if waiters:
-            self._waiters = []
-            for waiter in waiters:
-                self.connection.wake(waiter)
+        self._wakeups.wake()
 
     # the handler's side
 
@@ -111,7 +105,7 @@ class Http2Input(ServedExchange):
             if begun is None:
                 begun = monotonic()
                 deadline = moment_after(self.connection.content_patience(self))
-            if not self._wait(None if deadline is None else deadline - monotonic()):
+            if not self._wakeups.wait(deadline):
                 self.failure = Timeout("timed out: content", phase="content")
                 raise self.failure
         if begun is not None:
@@ -121,7 +115,7 @@ class Http2Input(ServedExchange):
     def take(self, deadline: float | None, phase: str, size: int = 0) -> bytes:
         """The next bytes of another protocol, at most `size` unless that is 0; b"" at the end. Timeout(phase)."""
         while not self.has_content():
-            if not self._wait(timeout_left(deadline)):
+            if not self._wakeups.wait(deadline):
                 raise Timeout(f"timed out: {phase}", phase=phase)
         if not self._chunks and self._fault is not None:
             self.failure = self._fault
@@ -142,18 +136,3 @@ class Http2Input(ServedExchange):
         if self._engine.has_output:
             self.connection.flush_soon()
         return content
-
-    def _wait(self, seconds: float | None) -> bool:
-        """Wait until something has happened. False if nothing has in all the time."""
-        if seconds is not None and seconds <= 0:
-            return False
-        waiter = Waiter()  # type: ignore[var-annotated]  # generic in the stubs only
-        self._waiters.append(waiter)
-        try:
-            with gevent.Timeout(seconds, False):  # type: ignore[arg-type]  # False is missing in the stubs
-                waiter.get()
-                return True
-            return False
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)

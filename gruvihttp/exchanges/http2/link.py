@@ -78,10 +78,10 @@ class Http2Link:
         self._channel = channel
         self._timeouts = timeouts or Timeouts()
         self._on_informational = on_informational
-        self._outbox = Outbox(self.engine, channel, self.flush_soon)
+        self._outbox = Outbox(self.engine, channel, self.loop, self._flush)
+        self.flush_soon = self._outbox.flush_soon
         self._alarm = Alarm(self.loop, self._expire)
         self._wait: _Wait | None = None
-        self._flush_wanted = False
         self._open: dict[Arrivals, ref[Http2ClientExchange]] = {}  # of which more may come
         self._emptying: set[Arrivals] = set()  # those that wait until all of theirs has left
         self._news = Wakeups(self.loop)  # greenlets that wait for something about the connection
@@ -176,14 +176,7 @@ class Http2Link:
 
     # output, in the hub
 
-    def flush_soon(self) -> None:
-        """Send what there is at the end of this pass of the loop."""
-        if not self._flush_wanted:
-            self._flush_wanted = True
-            self.loop.run_callback(self._flush)
-
     def _flush(self) -> None:
-        self._flush_wanted = False
         if self._is_over:
             return
         try:

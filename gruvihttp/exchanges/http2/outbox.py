@@ -7,6 +7,7 @@ sent. Who is told that something has left is not known here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.sockets import BytesLike
@@ -19,12 +20,17 @@ _MOST_ROUNDS = 4  # of that in one pass of the loop, so that others have their t
 
 
 class Outbox:
-    """Sends. `again` is called when there may be more to do: in the next pass of the loop, or when there is room."""
+    """Sends what `engine` has to say on `channel`.
 
-    def __init__(self, engine: H2Engine, channel: Channel, again: Callable[[], object]) -> None:
+    `flush()` is the connection's: it is called in the hub when something may leave, and calls `send`.
+    """
+
+    def __init__(self, engine: H2Engine, channel: Channel, loop: Any, flush: Callable[[], object]) -> None:
         self._engine = engine
         self._channel = channel
-        self._again = again
+        self._loop = loop
+        self._flush = flush
+        self._flush_wanted = False
         self._rest: BytesLike = b""  # of what was composed, what the socket has not taken
 
     @property
@@ -37,8 +43,15 @@ class Outbox:
         """Whether all has left that may leave."""
         return not self._rest and not self._engine.has_output
 
+    def flush_soon(self) -> None:
+        """Have `flush` called at the end of this pass of the loop, once however often this is called."""
+        if not self._flush_wanted:
+            self._flush_wanted = True
+            self._loop.run_callback(self._flush)
+
     def send(self) -> int:
         """Send as much as the socket takes; how many bytes that were. Raises TransportError."""
+        self._flush_wanted = False
         sent = 0
         for _ in range(_MOST_ROUNDS):
             if not self._rest:
@@ -49,8 +62,8 @@ class Outbox:
             self._rest = self._channel.try_send(self._rest)
             sent += before - len(self._rest)
             if self._rest:
-                self._channel.when_writable(self._again)
+                self._channel.when_writable(self.flush_soon)
                 return sent
         if self._engine.has_output:
-            self._again()
+            self.flush_soon()
         return sent

@@ -63,17 +63,18 @@ class Http2Phases:
         self.engine = engine
         self.tally = config.tally
         self._config = config
-        self._loop: Any = get_hub().loop  # Any: gevent's loops share no public type
-        self._alarm = Alarm(self._loop, self._expire)
-        self._outbox = Outbox(engine, channel, self.flush_soon)
+        self.loop: Any = get_hub().loop  # Any: gevent's loops share no public type
+        self._alarm = Alarm(self.loop, self._expire)
+        self._outbox = Outbox(engine, channel, self.loop, self._flush)
+        self.flush_soon = self._outbox.flush_soon
         self._phase = OPEN
         self._wait: Wait | None = None
         self._since = 0.0  # a moment of time.monotonic(): when that wait began
         self._is_fresh = True  # no request yet
         self._running: set[Http2ServerExchange] = set()
 
-    def flush_soon(self) -> None:
-        """Send what there is at the end of this pass of the loop."""
+    def _flush(self) -> None:
+        """In the hub: send what may leave."""
         raise NotImplementedError
 
     def _fail_all(self, fault: BaseException) -> None:

@@ -69,7 +69,6 @@ class Http2ServerConnection(Http2Phases):
         self._workers = config.workers or Workers.of_hub()
         self._left = config.limits.connection_requests or 0  # it is the 0 reached by counting down that counts
         self._ending: set[Http2ServerExchange] = set()  # those that wait until all of theirs has left
-        self._flush_wanted = False
 
     def __repr__(self) -> str:
         return f"<Http2ServerConnection {self._phase.value} {len(self._running)} running {self.channel!r}>"
@@ -234,7 +233,7 @@ class Http2ServerConnection(Http2Phases):
         """The client has gone, or has lost interest in this exchange."""
         exchange.fail(fault)
         if exchange.worker is not None:
-            self._loop.run_callback(self._cancel, exchange)  # behind those whom `fail` has woken
+            self.loop.run_callback(self._cancel, exchange)  # behind those whom `fail` has woken
 
     def _cancel(self, exchange: Http2ServerExchange) -> None:
         if exchange.worker is not None and not exchange.finished:
@@ -268,20 +267,9 @@ class Http2ServerConnection(Http2Phases):
         """Wake an exchange when all of its output has left."""
         self._ending.add(exchange)
 
-    def wake(self, waiter: Any) -> None:
-        """Let a greenlet go on, soon."""
-        self._loop.run_callback(waiter.switch, None)
-
     # output, in the hub
 
-    def flush_soon(self) -> None:
-        """Send what there is at the end of this pass of the loop."""
-        if not self._flush_wanted:
-            self._flush_wanted = True
-            self._loop.run_callback(self._flush)
-
     def _flush(self) -> None:
-        self._flush_wanted = False
         if self._phase in (CLOSING, CLOSED):
             return
         try:

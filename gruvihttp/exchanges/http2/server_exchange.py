@@ -21,6 +21,7 @@ from gruvihttp.exchanges.served import BROKEN_OFF, COMPLETE, DETACHED
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
+from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.sansio.events import Request, parsed_response
 from gruvihttp.sansio.framing import has_no_content
@@ -260,7 +261,7 @@ class Http2ServerExchange(Http2Input):
         stream = self.stream
         while stream.queued_bytes > most_bytes:
             before = stream.queued_bytes
-            if not self._wait(patience) and stream.queued_bytes >= before:
+            if not self._wakeups.wait(moment_after(patience)) and stream.queued_bytes >= before:
                 self.connection.tally.defences[Defence.SLOW_READER] += 1
                 self._engine.reset(stream, ErrorCode.CANCEL)
                 self.failure = Timeout("timed out: the peer does not read", phase="write")
