@@ -7,6 +7,7 @@ joint state of an exchange, or any policy: whoever couples two halves decides wh
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from gruvihttp.sansio.content import NO_CONTENT, Decoder, Encoder, LengthDecoder
 from gruvihttp.sansio.events import (
     CONNECTION_CLOSED,
     END_OF_MESSAGE,
+    Data,
     EndOfMessage,
     InformationalResponse,
     Request,
@@ -80,6 +82,20 @@ class MessageReader:
                 self._decoder = None
             return content
         return None
+
+    def has_rest(self, most_bytes: int) -> bool:
+        """Is the end of the message here, behind `most_bytes` of content at most? Nothing is taken."""
+        decoder, buffer = copy(self._decoder), copy(self.buffer)  # reading leaves the bytes themselves alone
+        if decoder is None:
+            return True
+        try:
+            while type(event := decoder.read(buffer)) is Data:
+                most_bytes -= len(event.data)
+                if most_bytes < 0:
+                    return False
+        except RemoteProtocolError:
+            return False
+        return event is not NEED_DATA
 
     def _next_piece(self, decoder: Decoder) -> Any:
         """The next event of the message whose head has been read."""

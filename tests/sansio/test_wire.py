@@ -229,3 +229,27 @@ def test_piece_that_is_too_much_is_not_sent_and_what_fits_still_is() -> None:
         writer.data(b"123456")
     assert writer.data(b"12345") == [b"12345"]
     assert writer.end(Headers()) == b""
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_there"),
+    [
+        pytest.param(b"2\r\nab\r\n3;x=y\r\ncde\r\n0\r\nX: 1\r\n\r\n", True, id="all"),
+        pytest.param(b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\nGET", True, id="and-more"),
+        pytest.param(b"2\r\nab\r\n4\r\ncdef\r\n0\r\n\r\n", False, id="too-much"),
+        pytest.param(b"2\r\nab\r\n0\r\n", False, id="no-end"),
+        pytest.param(b"2\r\nabc\r\n0\r\n\r\n", False, id="wrong"),
+    ],
+)
+def test_whether_the_end_of_a_message_is_here_is_known_without_taking_it(rest: bytes, is_there: bool) -> None:
+    reader = RequestReader()
+    reader.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n_")
+    reader.receive_data(b"\r\n" + rest)
+    assert isinstance(reader.next_event(), Request)
+    assert reader.next_event().data == b"_"
+    before = reader.trailing_data
+    assert reader.has_rest(5) is is_there
+    assert reader.trailing_data == before
+    if is_there:
+        assert names([reader.next_event() for _ in range(3)]) == ["Data", "Data", "EndOfMessage"]
+        assert reader.has_rest(0)  # of a message that has been read

@@ -498,6 +498,46 @@ def test_head_says_close_when_much_content_is_unread(
     assert talk.ends()
 
 
+EXPECTING_CHUNKS = CHUNKED.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "option"),
+    [
+        pytest.param(CHUNKED + b"4\r\nbody\r\n6;a=b\r\n123456\r\n0\r\nX: 1\r\n\r\n", None, id="all-of-it"),
+        pytest.param(CHUNKED + b"b\r\n01234567890\r\n0\r\n\r\n", "close", id="too-much"),
+        pytest.param(CHUNKED + b"4\r\nbody\r\n0\r\n", "close", id="not-its-end"),
+        pytest.param(CHUNKED + b"4\r\nbody\r\n4\r\nno end", "close", id="wrong"),
+        pytest.param(EXPECTING + b"body", None, id="nobody-waited-to-be-told"),
+        pytest.param(EXPECTING_CHUNKS + b"4\r\nbody\r\n0\r\n\r\n", None, id="nor-with-chunks"),
+        pytest.param(EXPECTING + b"bod", "close", id="not-all-that-was-announced"),
+    ],
+)
+@pytest.mark.parametrize("application", [deaf, lambda e, s: 1 / 0, lambda e, s: iter(deaf(e, s))],
+                         ids=["answers", "fails", "iterator"])  # fmt: skip
+def test_unread_content_of_which_the_end_is_here_keeps_the_connection(
+    serve: Any, errors: Errors, application: Any, request_bytes: bytes, option: str | None
+) -> None:
+    talk = serve(application, limits=Limits(drain_bytes=10)).connect()
+    talk.say(request_bytes)
+    answer = talk.answer()
+    assert answer["Connection"] == option
+    assert talk.get().status == answer.status if option is None else talk.ends()
+
+
+def test_content_whose_end_is_here_can_be_read_behind_the_head_of_the_answer(serve: Any) -> None:
+    def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"read "
+        gevent.sleep(0)  # the head leaves
+        yield environ["wsgi.input"].read()
+
+    talk = serve(application).connect()
+    answer = talk.ask(CHUNKED + b"4\r\nbody\r\n0\r\n\r\n")
+    assert (answer.content, answer["Connection"]) == (b"read body", None)
+    assert talk.is_open()
+
+
 def test_large_content_that_was_read_to_its_announced_end_keeps_the_connection(serve: Any) -> None:
     def application(environ: Any, start_response: Any) -> list[bytes]:
         environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))

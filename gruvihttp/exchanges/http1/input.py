@@ -61,6 +61,10 @@ class Http1Input(Http1Output):
             exchange.failure = exc
             raise
 
+    def rest_is_here(self) -> bool:
+        """Has all come of the content of the current request, and is so little of it unread that it can be dropped?"""
+        return self._reader.has_rest(self.drain_bytes)
+
     def _await_content(self, exchange: Http1ServerExchange) -> None:
         begun = monotonic()
         patience = content_patience(self._config, exchange.received_bytes, exchange.waited_seconds)

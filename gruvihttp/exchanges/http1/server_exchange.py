@@ -48,6 +48,7 @@ class Carrier(Protocol):
     def pause_at_times(self, size: int) -> None: ...
     def peer_has_gone(self) -> bool: ...
     def receive_content(self, exchange: Http1ServerExchange) -> bytes: ...
+    def rest_is_here(self) -> bool: ...
     def send_file(self, fd: int, offset: int, count: int) -> None: ...
 
 
@@ -316,11 +317,13 @@ class Http1ServerExchange(ServedExchange):
         framing = self.plan.framing
         if framing is NONE or self.content_ended:
             return True
-        if self.wants_continue:
-            return False  # the client may send it, or may not: then the next request would be taken for it
-        if framing.kind == "length":
-            return framing.length - self.received_bytes <= self.connection.drain_bytes
-        return self.connection.drains_chunks
+        connection = self.connection
+        if not self.wants_continue:  # else the client may send it, or may not, and what follows would be taken for it
+            if framing.kind == "length":
+                return framing.length - self.received_bytes <= connection.drain_bytes
+            if connection.drains_chunks:
+                return True
+        return connection.rest_is_here()
 
 
 class _SilentEncoder:
