@@ -6,8 +6,8 @@ handler asks for it, and not before, which is all the back-pressure there is to 
 request if that has come as a whole; else the connection is parked again. After a few requests in a row it is the turn
 of other connections. How content is framed is decided when the head leaves: by then its length is often known.
 
-Phases and deadlines are in `phases`, output in `output`, content in `input`. The driver knows neither
-environ nor URLs.
+Phases and deadlines are in `phases`, output in `output`, content in `input`, the hub's part in `parking`; here is
+the workers' part. The driver knows neither environ nor URLs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gevent import GreenletExit
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent
 
 from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
-from gruvihttp.exchanges.http1.input import Http1Input
-from gruvihttp.exchanges.http1.phases import BUSY, CLOSED, HEAD, IDLE
+from gruvihttp.exchanges.http1.parking import Http1Parking
+from gruvihttp.exchanges.http1.phases import BUSY, CLOSED
 from gruvihttp.exchanges.http1.server_exchange import CLOSE, HELD_BYTES, Http1ServerExchange, head_bytes
 from gruvihttp.exchanges.response import plain_error
 from gruvihttp.exchanges.served import COMPLETE, DETACHED
@@ -31,22 +30,15 @@ from gruvihttp.net.channel import Channel
 from gruvihttp.sansio.events import CONNECTION_CLOSED, Request
 from gruvihttp.sansio.framing import NONE
 from gruvihttp.sansio.headers import Field
-from gruvihttp.sansio.sentinels import NEED_DATA
 
 __all__ = ["ServerConnection"]
 
 _MOST_SHOWN_BYTES = 1024  # of the first line of what is no request: it may be anything, and is for people
 
-# The first line of what begins a connection of HTTP/2; what follows it may come later
-_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
-
 Handler = Callable[[Http1ServerExchange], None]
 
-# A round trip on any line: whoever has connected sends its request within that.
-FRESH_SECONDS = 1.0
 
-
-class ServerConnection(Http1Input):
+class ServerConnection(Http1Parking):
     """One HTTP/1 connection of a server.
 
     `handler(exchange)` is called in a worker greenlet for each request. It must finish or abort the exchange.
@@ -55,20 +47,7 @@ class ServerConnection(Http1Input):
     connection over, with the bytes that have come, when the client turns out to speak HTTP/2.
     """
 
-    __slots__ = (
-        "_handler",
-        "_idle",
-        "_is_fresh",
-        "_left",
-        "_room",
-        "_statuses",
-        "_worker",
-        "may_persist",
-        "notes",
-        "on_preface",
-        "owner",
-        "requests",
-    )
+    __slots__ = ("_handler", "_left", "_room", "_statuses", "notes", "owner", "requests")
 
     multiplexed = False
 
@@ -77,15 +56,10 @@ class ServerConnection(Http1Input):
         self.owner = owner
         self.notes: Any = None
         self.requests = 0
-        self.may_persist = True  # whether the server wants to go on with this connection
-        self.on_preface: Callable[[bytes], object] | None = None
         self._handler = handler
-        self._idle = config.timeouts.idle
-        self._is_fresh = True  # no request yet
         self._left = config.limits.connection_requests or 0  # it is the 0 that is reached by counting down that counts
         self._room = config.room
         self._statuses = config.tally.statuses
-        self._worker: greenlet | None = None  # who is at work, where somebody wants to know
 
     def __repr__(self) -> str:
         return f"<ServerConnection {self.phase.value} {self.channel!r}>"
@@ -105,157 +79,17 @@ class ServerConnection(Http1Input):
         line = bytes(reader.buffer.data[start : start + _MOST_SHOWN_BYTES]).partition(b"\n")[0]
         return None, line.removesuffix(b"\r")
 
-    # the hub's side: nobody works on the connection
-
-    def start(self) -> None:
-        """Begin to serve. Does not block."""
-        self._enter(IDLE, self._config.timeouts.first_byte)
-        self._listen()
-
-    def shutdown(self) -> None:
-        """Close as soon as no request is being served: at once if idle, else with the answer, which says so.
-
-        A connection that has not had a request yet gets a moment for its first: that is on its way, or has no excuse.
-        Whoever has taken the connection away from HTTP is told.
-        """
-        self.may_persist = False
-        if self.current is not None and self.current.tunnel is not None:
-            self.current.tunnel.drain()
-        if self.phase is IDLE:
-            self._readable()  # what has arrived already is answered
-        if self.phase is IDLE:
-            if self._is_fresh:
-                self._enter(IDLE, FRESH_SECONDS)
-            else:
-                self._close()
-
-    def idle_since(self) -> float | None:
-        """See `gruvihttp.net.room.Leaver`. A connection that has had no request yet counts as idle a moment later."""
-        if self.phase is not IDLE or not self.may_persist:
-            return None
-        return self.since + FRESH_SECONDS if self._is_fresh else self.since
-
-    def evict(self) -> bool:
-        """Close because somebody else needs the place. False if a request has arrived: that is answered."""
-        if self.phase is IDLE:
-            self._readable()
-        if self.phase is not IDLE:
-            return self.phase is CLOSED
-        self._close()
-        return True
-
-    def _listen(self) -> None:
-        if not self._parked:
-            self._parked = True
-            self.channel.park(self._readable)
-
-    def _park(self) -> None:
-        self._enter(IDLE, self._idle)
-        self._listen()
-
-    def _readable(self) -> None:
-        """In the hub: read and parse, until a head is complete or there is nothing more to read.
-
-        An error of ours ends this connection, and the hub reports it.
-        """
-        if self.phase is BUSY:  # not our turn; most answers are out before more input comes
-            if self._worker is None:
-                self._unpark()
-            else:
-                self._overhear()
-            return
-        try:
-            data = self.channel.try_receive()
-            if data is None:
-                return
-            self._tally.received_bytes += len(data)
-            reader = self._reader
-            reader.receive_data(data)
-            event = reader.next_event()
-            if event is NEED_DATA:
-                self._begin_head()
-            elif event is CONNECTION_CLOSED:
-                self._close()
-            else:
-                self._work(self._serve, event)
-        except TransportError:
-            self._close()
-        except RemoteProtocolError as exc:
-            if self._is_fresh and self.on_preface is not None and self._has_preface():
-                self._give_to(self.on_preface)
-            else:
-                self._work(self._refuse, exc)
-        except BaseException:
-            self.abort()
-            raise
-
-    def _has_preface(self) -> bool:
-        """Is what was refused the beginning of HTTP/2, from a client that knows that we speak it? (RFC 9113 §3.3)"""
-        buffer = self._reader.buffer
-        return buffer.data.startswith(_HTTP2_PREFACE, buffer.start)
-
-    def _give_to(self, successor: Callable[[bytes], object]) -> None:
-        """Let somebody else have the connection and what has come on it."""
-        self._unpark()
-        self._end()
-        successor(self._reader.trailing_data[0])
-
-    def _begin_head(self) -> None:
-        if self.phase is IDLE and len(self._reader.buffer):
-            self._enter(HEAD, self._config.timeouts.head)
-
-    def _overhear(self) -> None:
-        """In the hub, while a handler works that ends with its client: keep what comes, and notice when nothing will.
-
-        Behind what the client has sent already its end cannot be seen, so some of that is taken in advance.
-        """
-        if len(self._reader.buffer) >= self._config.limits.buffer_bytes:
-            self._unpark()
-            return
-        try:
-            data = self.channel.try_receive()
-        except TransportError:
-            data = b""
-        if data is None:
-            return
-        self._tally.received_bytes += len(data)
-        self._reader.receive_data(data)
-        if data:
-            return
-        self._unpark()
-        if self._worker is not None and self.current is not None and not self.current.finished:
-            self._worker.throw(GreenletExit)
-
-    def _work(self, job: Callable[[Any], None], argument: Any) -> None:
-        self.phase = BUSY
-        self._workers.run(job, argument)
-
-    def _end(self) -> None:
-        super()._end()
-        self.owner = self.notes = self.on_preface = None  # or only the collector would part them
-
-    def _expire(self) -> None:
-        phase = self.phase
-        if phase is IDLE or phase is HEAD:
-            self._readable()  # what has come in time may have had to wait for us
-        if self.phase is phase:
-            super()._expire()
-
-    def _head_is_late(self) -> None:
-        self._work(self._answer_and_close, 408)
-
     # the worker's side
 
     def _serve(self, request: Request) -> None:
+        """Answer a request, and those behind it as long as they are there as a whole and it is our turn."""
         if self.phase is not BUSY:  # cut while it waited for its turn
             self._tally.aborted += 1
             return
         self._is_fresh = False
         in_a_row = self._config.limits.pipelined_requests
         if self._config.cancel_on_disconnect:
-            self._worker = getcurrent()
-            if not self._reader.buffer.ended:
-                self._listen()
+            self._end_with_client()
         try:
             while True:
                 self._left -= 1
@@ -280,6 +114,12 @@ class ServerConnection(Http1Input):
             raise
         finally:
             self._worker = None
+
+    def _end_with_client(self) -> None:
+        """Have this greenlet ended if the client goes while it works."""
+        self._worker = getcurrent()
+        if not self._reader.buffer.ended:
+            self._listen()
 
     def _abandon(self) -> None:
         if self.current is not None:  # else the exchange was over
@@ -400,6 +240,10 @@ class ServerConnection(Http1Input):
             self._close()
         else:
             self._linger()
+
+    def _end(self) -> None:
+        super()._end()
+        self.owner = self.notes = None  # they lead back here: only the collector would part them
 
     # another protocol
 
