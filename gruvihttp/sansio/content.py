@@ -6,6 +6,7 @@ state that lasts over several calls is a method; there are no flags. Heads and r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -107,9 +108,9 @@ class ChunkedDecoder:
         return event
 
     def _chunk_line(self, buffer: Buffer) -> Any:
-        match = CHUNK_LINE.match(buffer.data, buffer.start)
+        match = self._match_line(buffer)
         if match is None:
-            return self._refuse_or_wait(buffer)
+            return NEED_DATA
         if match.end() - match.start() > self._limits.chunk_line_bytes + 2:
             raise RemoteProtocolError("chunk line too long")
         size = int(match[1], 16)
@@ -122,15 +123,22 @@ class ChunkedDecoder:
         self._read = ChunkedDecoder._chunk_start
         return self._piece(buffer, True)
 
-    def _refuse_or_wait(self, buffer: Buffer) -> Any:
-        """The line is not there as a whole, or not a chunk line: which of both must not depend on how it came."""
+    def _match_line(self, buffer: Buffer) -> re.Match[bytes] | None:
+        """The chunk line; None if it is not there as a whole. What is refused must not depend on how it came."""
+        # one that comes in pieces is not matched again with each piece; that would take quadratic time
+        match = CHUNK_LINE.match(buffer.data, buffer.start) if buffer.searched <= buffer.start else None
+        if match is not None:
+            return match
         line_end = buffer.find_line_end()
         line_bytes = (line_end - 1 if line_end else len(buffer.data)) - buffer.start
         if line_bytes > self._limits.chunk_line_bytes + 1:
             raise RemoteProtocolError("chunk line too long")
-        if line_end:
+        if not line_end:
+            return None
+        match = CHUNK_LINE.match(buffer.data, buffer.start)
+        if match is None:
             raise RemoteProtocolError("illegal chunk header")
-        return NEED_DATA
+        return match
 
     def _count(self, size: int) -> None:
         self._received += size

@@ -132,6 +132,20 @@ def test_first_match_of_a_head_is_not_tried_again_when_more_has_come() -> None:
     assert reader.buffer.searched > before
 
 
+def test_chunk_line_is_not_matched_again_before_its_end_has_come() -> None:
+    reader = RequestReader(Limits(chunk_line_bytes=1 << 20))
+    reader.receive_data(POST + b"1;")
+    assert isinstance(reader.next_event(), Request)
+    for piece in (b"aaaa", b"bbbb"):
+        reader.receive_data(piece)
+        assert reader.next_event() is NEED_DATA
+    reader.buffer.data[-3:-1] = b"\r\n"  # type: ignore[index]  # looked at already
+    assert reader.next_event() is NEED_DATA
+    reader.buffer.data[-3:-1] = b"bb"  # type: ignore[index]
+    reader.receive_data(b"\r\nx")
+    assert reader.next_event() == Data(b"x", chunk_start=True, chunk_end=True)
+
+
 def patterns_of(module: Any) -> dict[str, str | bytes]:
     return {
         f"{module.__name__}.{name}": value.pattern
