@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -73,6 +74,7 @@ def serve(settings: Settings) -> int:
         notifier.ready()
         notifier.keep_alive()
         _watch_blocking(settings)
+        _set_aside()
         try:
             server.serve_forever(stop_timeout=0)  # running exchanges have had their time in _stop
         except KeyboardInterrupt:
@@ -99,6 +101,7 @@ def _work(member: Membership, settings: Settings, certificates: Certificates | N
         _watch_blocking(settings)
         if crew is not None and crew.max_memory is not None:
             member.watch_memory(crew.max_memory)
+        _set_aside()
         try:
             server.serve_forever(stop_timeout=0)
         except KeyboardInterrupt:
@@ -106,6 +109,12 @@ def _work(member: Membership, settings: Settings, certificates: Certificates | N
         finally:
             member.tell_stats(server)
     return 0
+
+
+def _set_aside() -> None:
+    """Spare the garbage collector what has been loaded: that stays anyway, and takes long to go through each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _watch_blocking(settings: Settings) -> None:

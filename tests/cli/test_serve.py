@@ -168,6 +168,21 @@ def test_nothing_is_patched_on_request(serve: Serve) -> None:
     assert fetch(served.port) == b"[False, False, False, False]"
 
 
+COLLECTED = """
+import gc
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"%d" % (gc.get_freeze_count() > 1000)]
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--workers", "1"]], ids=["alone", "worker"])
+def test_garbage_collector_is_spared_what_has_been_loaded(serve: Serve, options: list[str]) -> None:
+    served = serve(*options, "hello", files={"hello.py": COLLECTED})
+    assert fetch(served.port) == b"1"
+
+
 WAITING = """
 import threading
 
