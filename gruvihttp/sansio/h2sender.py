@@ -75,6 +75,10 @@ class Sender:
         waiting = [stream for stream, _, _ in self.heads if not stream.id and not stream.closed]
         return list(dict.fromkeys(waiting))  # once, though its trailers may wait, too
 
+    def open_streams(self) -> list[Stream]:
+        """The streams that are open, those included whose request has not left."""
+        return [*self._streams.by_id.values(), *self.unsent()]
+
     def control(self, frame: bytes) -> None:
         """Send a control frame."""
         self._control.append(frame)

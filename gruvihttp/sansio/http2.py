@@ -29,12 +29,13 @@ from gruvihttp.limits import H2Limits, Limits
 from gruvihttp.sansio import frames
 from gruvihttp.sansio.allowance import Allowance
 from gruvihttp.sansio.events import CONNECTION_CLOSED, Event, InformationalResponse, Request, Response
-from gruvihttp.sansio.frames import HIGHEST_ID, PREFACE
+from gruvihttp.sansio.frames import HIGHEST_ID
 from gruvihttp.sansio.h2control import ControlFrames
 from gruvihttp.sansio.h2errors import ConnectionFault, Defence, ErrorCode
 from gruvihttp.sansio.h2events import ConnectionFailed, ExtendedConnect, StreamIncomplete
 from gruvihttp.sansio.h2heads import SentHead, of_checked, of_request, of_response, of_trailers
 from gruvihttp.sansio.h2inbox import Inbox
+from gruvihttp.sansio.h2ownsettings import OwnSettings, preface
 from gruvihttp.sansio.h2receiver import Receiver
 from gruvihttp.sansio.h2sections import Sections
 from gruvihttp.sansio.h2sender import Sender
@@ -47,7 +48,6 @@ from gruvihttp.sansio.h2settings import (
 )
 from gruvihttp.sansio.h2streams import Stream, Streams
 from gruvihttp.sansio.headers import EMPTY, Field, Headers
-from gruvihttp.sansio.hpack import DEFAULT_TABLE_BYTES
 from gruvihttp.sansio.states import SERVER
 
 __all__ = ["H2Engine"]
@@ -77,7 +77,8 @@ class H2Engine:
         self._h2_limits = h2_limits or H2Limits()
         self._allowance = Allowance(self._h2_limits.tokens, self._h2_limits.tokens_per_second)
         self._streams = Streams(self._allowance)
-        self._sender = Sender(self._streams, self._allowance, preface=self._preface(), next_id=2 if server else 1)
+        first = preface(self._settings, server=server, list_bytes=self._limits.fields_bytes)
+        self._sender = Sender(self._streams, self._allowance, preface=first, next_id=2 if server else 1)
         self.connection = Stream(
             0, send_window=DEFAULT_WINDOW_BYTES, recv_window=self._settings.connection_window_bytes
         )
@@ -85,11 +86,11 @@ class H2Engine:
         self._sections = Sections(self._inbox, self._limits, self._h2_limits)
         self._control = ControlFrames(self._inbox)
         self._receiver = Receiver(self._inbox, self._sections, self._control, self._h2_limits)
-        self._table_bytes = DEFAULT_TABLE_BYTES
+        self._own = OwnSettings(self._sections, self._receiver, self._control, self._sender)
         self._going_away = False
         self._ended = False
         self.failed = False
-        self._expect(self._settings)
+        self._own.expect(self._settings)
 
     # what there is to see
 
@@ -132,7 +133,7 @@ class H2Engine:
     @property
     def streams(self) -> list[Stream]:
         """The streams that are open, those included whose request has not left."""
-        return [*self._streams.by_id.values(), *self._sender.unsent()]
+        return self._sender.open_streams()
 
     @property
     def taken_slots(self) -> int:
@@ -371,44 +372,7 @@ class H2Engine:
         pairs = settings.pairs(server=self._server, list_bytes=self._limits.fields_bytes, all_values=True)
         self._sender.control(frames.settings(pairs))
         self._settings = settings
-        self._expect(settings)
-
-    def _preface(self) -> bytes:
-        pairs = self._settings.pairs(server=self._server, list_bytes=self._limits.fields_bytes)
-        preface = (b"" if self._server else PREFACE) + frames.settings(pairs)
-        more = self._settings.connection_window_bytes - DEFAULT_WINDOW_BYTES
-        return preface + frames.window_update(0, more) if more else preface
-
-    def _expect(self, settings: Settings) -> None:
-        """Allow at once what is wider than before; insist on what is narrower when the peer has acknowledged it."""
-        sections, receiver = self._sections, self._receiver
-        sections.most_streams = settings.concurrent_streams
-        sections.connect_protocol = settings.connect_protocol
-        receiver.frame_bytes = max(receiver.frame_bytes, settings.frame_bytes)
-        if settings.window_bytes > sections.stream_window:
-            self._move_windows(settings.window_bytes)
-        if settings.header_table_bytes > self._table_bytes:
-            self._limit_table(settings.header_table_bytes)
-        self._control.unacknowledged.append(lambda: self._insist(settings))
-
-    def _insist(self, settings: Settings) -> None:
-        self._receiver.frame_bytes = settings.frame_bytes
-        self._move_windows(settings.window_bytes)
-        if settings.header_table_bytes != self._table_bytes:
-            self._limit_table(settings.header_table_bytes)
-
-    def _limit_table(self, table_bytes: int) -> None:
-        self._table_bytes = table_bytes
-        self._sections.set_table_limit(table_bytes)
-
-    def _move_windows(self, window_bytes: int) -> None:
-        delta = window_bytes - self._sections.stream_window
-        self._sections.stream_window = window_bytes
-        for stream in self.streams:
-            stream.recv_window += delta
-            stream.window_bytes += delta
-            if stream.credited:  # what was too little to be told of may be all of a narrower window
-                self._receiver.credit(stream, 0)
+        self._own.expect(settings)
 
 
 def _frozen(data: Any) -> bytes | memoryview:
