@@ -39,7 +39,7 @@ def connection_environ(channel: Channel, server_name: str | None) -> Environ:
         "REQUEST_SCHEME": scheme,
         "SCRIPT_NAME": "",
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_NAME": server_name or host,
+        "SERVER_NAME": _named_in_urls(server_name or host),
         "SERVER_PORT": port,
         "SERVER_SOFTWARE": PRODUCT_ID,
         "gruvihttp.peername": peername,
@@ -54,6 +54,13 @@ def connection_environ(channel: Channel, server_name: str | None) -> Environ:
     if session is not None:
         environ.update(environ_of(session))
     return environ
+
+
+def _named_in_urls(host: str) -> str:
+    """A host as it stands in a URL, which is made from SERVER_NAME: an IPv6 address in brackets (RFC 3875 §4.1.14)."""
+    if host.count(":") < 2 or host.startswith("["):
+        return host
+    return f"[{host.partition('%')[0]}]"  # RFC 6874 §4: the zone is for this machine only
 
 
 def request_environ(base: Environ, request: Request) -> Environ:

@@ -244,6 +244,9 @@ def test_wsgi_variables_are_those_of_pep_3333(environs: Any) -> None:
         pytest.param({"address": ("", 0)}, "127.0.0.1", id="no-address"),
         pytest.param({"server_name": "shop.example"}, "shop.example", id="given"),
         pytest.param({"server_name": "shop.example", "address": ("0.0.0.0", 0)}, "shop.example", id="given-any"),
+        pytest.param({"server_name": "2001:db8::1"}, "[2001:db8::1]", id="given-ipv6"),
+        pytest.param({"server_name": "[2001:db8::1]"}, "[2001:db8::1]", id="given-ipv6-in-brackets"),
+        pytest.param({"server_name": "fe80::1%eth0"}, "[fe80::1]", id="given-ipv6-with-a-zone"),
     ],
 )
 def test_server_name_comes_from_the_option_or_the_listen_address(
@@ -255,6 +258,15 @@ def test_server_name_comes_from_the_option_or_the_listen_address(
     [environ] = seen
     assert environ["SERVER_NAME"] == name
     assert request_uri(environ) == f"http://{name}:{port}/a?b"
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+def test_address_of_ipv6_makes_urls_too(environs: Any) -> None:
+    served, seen = environs(address=("::1", 0))
+    served.connect().ask(b"GET /a?b HTTP/1.0\r\n\r\n")
+    [environ] = seen
+    assert environ["SERVER_NAME"] == "[::1]"
+    assert request_uri(environ) == f"http://[::1]:{served.server.address[1]}/a?b"
 
 
 def test_each_listener_has_its_name(environs: Any) -> None:
