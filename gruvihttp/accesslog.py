@@ -45,11 +45,13 @@ class AccessLog:
     ``'{client} "{request_line}" {status} {header:x-tenant}'``. `to` is a text stream, or a `logging.Logger`, which gets
     the lines as messages of level INFO; by default sys.stderr, as it is when a line is written.
 
-    Raises ValueError for a format that cannot be understood.
+    Raises ValueError for a format that cannot be understood, TypeError for what cannot be written to.
     """
 
     def __init__(self, format: str = "combined", to: TextStream | logging.Logger | None = None) -> None:  # noqa: A002
         self._line = _as_json if format == "json" else _compile(_format_of(format))
+        if to is not None and not isinstance(to, logging.Logger) and not hasattr(to, "write"):
+            raise TypeError(f"an access log is written to a text stream or a logger, not to {to!r}")
         self._to = to
 
     def __call__(self, record: AccessRecord) -> None:

@@ -33,6 +33,14 @@ class CertificateError(ValueError):
         self.advice = advice
 
 
+class _LockedKey(Exception):
+    """A key has a password."""
+
+
+def _no_password() -> str:
+    raise _LockedKey  # openssl would ask at the terminal, for each renewal anew
+
+
 class _Pair(NamedTuple):
     certificate: str
     key: str | None
@@ -69,6 +77,8 @@ class Certificates:
     ) -> None:
         if verify_client not in ("required", "optional"):
             raise ValueError(f"verify_client must be 'required' or 'optional', not {verify_client!r}")
+        if verify_client == "optional" and client_ca is None:
+            raise ValueError("verify_client='optional' needs to know whom to trust: client_ca='ca.pem'")
         self._pair = _pair_of((certificate, key))
         self._named_pairs = {name.lower().rstrip("."): _pair_of(files) for name, files in (sni or {}).items()}
         self._client_ca = None if client_ca is None else os.fspath(client_ca)
@@ -126,7 +136,13 @@ class Certificates:
     def _context_of(self, pair: _Pair) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
-            context.load_cert_chain(pair.certificate, pair.key)
+            context.load_cert_chain(pair.certificate, pair.key, _no_password)
+        except _LockedKey as exc:
+            file = pair.key or pair.certificate
+            raise CertificateError(
+                f"cannot use {pair}: the key is encrypted, and nobody can be asked for its password",
+                f"decrypt it: openssl pkey -in {file} -out plain.key",
+            ) from exc
         except ssl.SSLError as exc:
             if exc.reason == "KEY_VALUES_MISMATCH":
                 raise CertificateError(

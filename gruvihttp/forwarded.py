@@ -72,6 +72,8 @@ class TrustedProxies:
     def __init__(
         self, proxies: Iterable[str], fields: Iterable[str] = DEFAULT_FIELDS, *, strip_untrusted: bool = True
     ) -> None:
+        if isinstance(fields, str):
+            raise TypeError(f"a list of fields is wanted, not {fields!r} alone")
         self._networks = Networks(proxies)
         self._keys = frozenset(map(_key_of, fields))
         self._passed_on = tuple(frozenset(map(_key_of, FIELDS)) - self._keys)  # maybe as the client sent them

@@ -134,6 +134,9 @@ class Timeouts:
         """One number for every phase, as gruvi's ``timeout=`` has it; a phase keeps its default if that is shorter."""
         if seconds is None:
             return cls()
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+            given = type(seconds).__name__ if isinstance(seconds, cls) else repr(seconds)
+            raise ValueError(f"timeout must be a number of seconds, 0 or more, or None, not {given}")
         defaults = cls()
         capped: dict[str, float] = {}
         for item in fields(cls):

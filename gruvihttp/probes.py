@@ -53,6 +53,7 @@ def _is_alive() -> bool:
 
 def check_path(path: str) -> bytes:
     """The path as requests have it. Raises ValueError for what is none."""
-    if not path.startswith("/") or not path.isascii() or not path.isprintable() or set(path) & set(" ?#"):
+    is_plain = isinstance(path, str) and path.startswith("/") and path.isascii() and path.isprintable()
+    if not is_plain or set(path) & set(" ?#"):
         raise ValueError(f"{path!r} is no path of a probe: it must look like /healthz")
     return path.encode("ascii")

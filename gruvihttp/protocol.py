@@ -318,7 +318,7 @@ class HttpProtocol(MessageProtocol):
         return self._composer(method, url, headers, body, expect, upgrade)
 
     def _no_client(self) -> HttpError:
-        return HttpError("a server sends no requests" if self._server_side else "not connected")
+        return HttpError("a server sends no requests" if self._server_side else "not connected: call connect() first")
 
     def _inform(self, exchange: ClientExchange, response: InformationalResponse) -> None:
         if self.on_informational is not None:
@@ -338,8 +338,11 @@ def _timeouts_of_call(default: Timeouts, timeout: float | Timeouts | None) -> Ti
     """What the `timeout` of one request means."""
     if isinstance(timeout, Timeouts):
         return timeout
-    if timeout is not None and timeout < 0:
-        return default
+    try:
+        if timeout is not None and timeout < 0:
+            return default
+    except TypeError:
+        raise TypeError(f"timeout must be a number of seconds, Timeouts, or None for ever, not {timeout!r}") from None
     return _replaced(default, timeout)
 
 

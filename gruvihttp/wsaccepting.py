@@ -16,7 +16,7 @@ import gevent
 from gruvihttp.environ import Environ
 from gruvihttp.errors import Error
 from gruvihttp.hijack import HijackedSocket
-from gruvihttp.wsmessages import NORMAL, WebSocket, compression, wsproto
+from gruvihttp.wsmessages import NORMAL, WebSocket, check_options, compression, wsproto
 
 __all__ = ["HandshakeError", "LazyWebSocket", "accept", "accept_value", "dismiss_on_drain", "members"]
 
@@ -64,6 +64,7 @@ def accept(
 
     Raises HandshakeError, which is an answer to return: ``return exc(environ, start_response)``.
     """
+    check_options(max_message_size, ping_interval)
     key = _checked_key(environ)
     if check_origin is not None and not check_origin(environ.get("HTTP_ORIGIN")):
         raise HandshakeError("this origin may not connect", "403 Forbidden")

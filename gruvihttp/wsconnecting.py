@@ -23,7 +23,7 @@ from gruvihttp.net.trust import CertOption, VerifyOption, client_context_for
 from gruvihttp.origins import Destination, destination_of, shown_url
 from gruvihttp.proxy import ProxyOption
 from gruvihttp.wsaccepting import accept_value, members
-from gruvihttp.wsmessages import WebSocket, compression, wsproto
+from gruvihttp.wsmessages import WebSocket, check_options, compression, wsproto
 
 __all__ = ["HandshakeRefused", "connect"]
 
@@ -73,6 +73,7 @@ def connect(
     """
     destination = _destination_of(url)
     _check_names(subprotocols)
+    check_options(max_message_size, ping_interval)
     extensions = [compression()] if compress else []
     wsproto()  # it says what is missing, before anybody is called
     key = b64encode(os.urandom(16)).decode("ascii")

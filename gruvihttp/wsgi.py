@@ -64,6 +64,8 @@ class WsgiGateway:
     ) -> None:
         if not callable(application):
             raise ValueError(f"a WSGI application must be callable, and {application!r} is not")
+        if websocket_compat not in (None, "gevent", "werkzeug", "gunicorn"):
+            raise ValueError(f"websocket_compat must be gevent, werkzeug, gunicorn or None, not {websocket_compat!r}")
         self.server_name = server_name
         self._application = application
         self._debug = debug

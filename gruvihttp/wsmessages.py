@@ -24,7 +24,17 @@ from gevent.lock import RLock
 from gruvihttp.errors import Error, Timeout
 from gruvihttp.net.deadline import Alarm, moment_after
 
-__all__ = ["GOING_AWAY", "NORMAL", "WebSocket", "WebSocketClosed", "Wire", "compression", "is_available", "wsproto"]
+__all__ = [
+    "GOING_AWAY",
+    "NORMAL",
+    "WebSocket",
+    "WebSocketClosed",
+    "Wire",
+    "check_options",
+    "compression",
+    "is_available",
+    "wsproto",
+]
 
 NORMAL, GOING_AWAY, _ABNORMAL, _TOO_BIG = 1000, 1001, 1006, 1009  # RFC 6455 §7.4.1
 _READ_BYTES = 65536
@@ -74,8 +84,16 @@ def wsproto() -> Any:
         import wsproto.handshake
         import wsproto.utilities
     except ImportError as exc:
-        raise RuntimeError("WebSocket needs wsproto: pip install gruvihttp[websocket]") from exc
+        raise RuntimeError("WebSocket needs wsproto: pip install 'gruvihttp[websocket]'") from exc
     return wsproto
+
+
+def check_options(max_message_size: int, ping_interval: float | None) -> None:
+    """Raise ValueError for what `WebSocket` cannot be made with, while nobody has been told anything."""
+    if not isinstance(max_message_size, int) or max_message_size < 1:
+        raise ValueError(f"max_message_size must be a positive whole number, not {max_message_size!r}")
+    if ping_interval is not None and (not isinstance(ping_interval, (int, float)) or not ping_interval > 0):
+        raise ValueError(f"ping_interval must be a number of seconds above 0, or None, not {ping_interval!r}")
 
 
 def compression() -> Any:
@@ -156,8 +174,10 @@ class WebSocket:
         """Send a message: str as text, bytes as binary. Raises WebSocketClosed, Timeout("write")."""
         if isinstance(message, str):
             self._send(self._kinds.TextMessage(data=message))
-        else:
+        elif isinstance(message, (bytes, bytearray, memoryview)):
             self._send(self._kinds.BytesMessage(data=bytes(message)))
+        else:  # bytes(5) would be five zeros
+            raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
 
     def ping(self, payload: bytes | None = None) -> AsyncResult[float]:
         """Send a ping, of at most 125 bytes. ``get(timeout)`` of the result gives the seconds until the answer came.
@@ -190,7 +210,10 @@ class WebSocket:
         """End the connection. Idempotent. What was sent before arrives; what the peer still sends is dropped.
 
         A client waits a few seconds for the server to agree; a server has better things to do.
+        Raises ValueError for a code that cannot be.
         """
+        if not isinstance(code, int) or not 1000 <= code <= 4999:  # RFC 6455 §7.4
+            raise ValueError(f"a close code is a number from 1000 to 4999, not {code!r}")
         if self.code is not None:
             return
         if not self._say_close(code, reason):

@@ -375,7 +375,7 @@ def _tls_context(arguments: dict[str, Any]) -> ssl.SSLContext | None:
     if not given:
         return None
     context = given.pop("ssl_context", None)
-    if context is None:
+    if context is None and "certfile" in given:
         context = ssl.SSLContext(given.pop("ssl_version", None) or ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(given.pop("certfile"), given.pop("keyfile", None))
         if (authorities := given.pop("ca_certs", None)) is not None:

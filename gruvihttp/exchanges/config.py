@@ -49,6 +49,9 @@ class ServerConfig:
         return CommonLines(self.identifier)
 
     def __post_init__(self) -> None:
+        _check_kind("limits", self.limits, Limits)
+        _check_kind("h2_limits", self.h2_limits or H2Limits(), H2Limits)
+        _check_kind("timeouts", self.timeouts, Timeouts)
         known = get_args(RejectUpload)
         if self.reject_upload not in known:
             raise ValueError(f"reject_upload must be one of {', '.join(known)}, not {self.reject_upload!r}")
@@ -64,3 +67,8 @@ class ServerConfig:
     def h2_settings(self) -> Settings:
         """What clients are told of `h2_limits`."""
         return Settings.within(self.h2_limits or H2Limits(), connect_protocol=True)
+
+
+def _check_kind(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):  # a connection would find out
+        raise TypeError(f"{name} must be {kind.__name__}(...), not {value!r}")

@@ -60,6 +60,10 @@ def sendable_trailers(trailers: list[tuple[str, str]]) -> Headers:
     return checked
 
 
+def _is_plain(text: str) -> bool:
+    return isinstance(text, str) and text.isascii() and text.isprintable() and text.strip() == text
+
+
 class CommonLines:
     """The lines that a server adds to each response: Date, made once a second, and Server, if it has an `identifier`.
 
@@ -73,7 +77,7 @@ class CommonLines:
         self._both = b""
         self._split: dict[bytes, list[Field]] = {}
         if identifier is not None:
-            if not identifier.isascii() or not identifier.isprintable() or identifier.strip() != identifier:
+            if not _is_plain(identifier):
                 raise ValueError(f"{identifier!r} cannot stand in Server: use printable ASCII")
             self._server = b"Server: %b\r\n" % identifier.encode("ascii")
 

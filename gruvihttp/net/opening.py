@@ -10,7 +10,7 @@ from gruvihttp.net.dial import dial
 from gruvihttp.net.endpoint import Endpoint, ProtocolFactory
 from gruvihttp.net.protocol import MessageProtocol
 from gruvihttp.net.sockets import Address
-from gruvihttp.net.tls import TlsOption, client_context
+from gruvihttp.net.tls import TlsOption, check_client_option, client_context
 from gruvihttp.net.transport import Transport
 
 __all__ = ["Client", "create_connection", "start_protocol"]
@@ -35,6 +35,7 @@ def create_connection(
 
     Raises TransportError, or Timeout with phase ``"connect"`` or ``"handshake"``.
     """
+    check_client_option(ssl)
     deadline = moment_after(timeout_or_default(timeout, None))
     transport = Transport(dial(address, local_address=local_address, family=family, flags=flags, deadline=deadline))
     if handshake_timeout is None or handshake_timeout >= 0:
@@ -126,4 +127,4 @@ def _host_of(address: Address) -> str | None:
 
 
 def _not_connected() -> HttpError:
-    return HttpError("not connected")  # gruvi's class for it
+    return HttpError("not connected: call connect() first")  # gruvi's class for it

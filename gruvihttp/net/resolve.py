@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,8 +16,9 @@ from gruvihttp.net.sockets import Address, format_address, transport_error
 
 __all__ = ["Candidate", "resolve"]
 
-
 _HIGHEST_PORT = 65535
+# What is meant to be something else. A server would make a socket of that name, and nobody would find it
+_NO_PATH = re.compile(r"unix:.+|[a-z]+://.+|[^/\0]*:\d+")
 
 
 class Candidate(NamedTuple):
@@ -35,9 +37,10 @@ def resolve(
 
     Literal addresses are not shown to the resolver. `passive` is for listening: there no host means every interface.
     Raises TransportError when the name does not resolve, Timeout(phase="connect") at `deadline`, TypeError when
-    `address` has another form, ValueError for a port that cannot be.
+    `address` has another form, ValueError for a port that cannot be and for a path that looks like host and port.
     """
     if isinstance(address, (str, bytes)):
+        _check_path(address)
         return [Candidate(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, address)]
     if not isinstance(address, tuple) or len(address) not in (2, 4):
         raise TypeError(f"an address is (host, port) or the path of a Unix socket, not {address!r}")
@@ -54,6 +57,14 @@ def resolve(
     if len(address) == 4:  # the flow label and the scope that the caller gave
         found = [one._replace(address=(*one.address[:2], *address[2:])) for one in found]
     return found
+
+
+def _check_path(path: str | bytes) -> None:
+    if isinstance(path, str) and _NO_PATH.fullmatch(path):
+        raise ValueError(
+            f"{path!r} is not taken for the path of a Unix socket: an address is (host, port), such as "
+            f"('127.0.0.1', 8000), or a path, such as '/run/app.sock' or './{path}'"
+        )
 
 
 def _literal(host: str | None, port: int, family: int, flags: int) -> list[Candidate] | None:

@@ -26,7 +26,7 @@ from gruvihttp.net.networks import Networks
 from gruvihttp.net.protocol import MessageProtocol
 from gruvihttp.net.room import Room
 from gruvihttp.net.sockets import Address, RawSocket, format_address
-from gruvihttp.net.tls import TlsOption, server_context
+from gruvihttp.net.tls import TlsOption, check_server_option, server_context
 from gruvihttp.net.transport import Transport
 
 __all__ = ["Server", "create_server"]
@@ -110,9 +110,7 @@ class Server(Endpoint):
         """
         if self._closing:
             raise RuntimeError("this server has been closed")
-        if ssl is True:
-            raise TypeError("a server's ssl= must be an SSLContext with a certificate, not True")
-
+        check_server_option(ssl)
         has_header = _senders(proxy_protocol)
 
         def accepted(sock: RawSocket, peer: Address) -> None:

@@ -36,20 +36,28 @@ _SSL_SOCKETS = (ssl.SSLSocket, gevent_ssl.SSLSocket)
 def take_over(sock: Any) -> RawSocket:  # Any: gevent's sockets share no type with the standard library's
     """The raw socket for a file descriptor or for a socket object of any library, which no longer owns it.
 
-    Raises TypeError for a TLS socket, because its session cannot move, and for what is not a socket.
+    Raises TypeError for a TLS socket, because its session cannot move, and for what is not a socket; TransportError for
+    a descriptor of something else.
     """
     if type(sock) is _socket.socket:
         return sock
     if isinstance(sock, _SSL_SOCKETS):
         raise TypeError("cannot take over a TLS socket: pass the plain socket and an SSLContext")
     if isinstance(sock, int) and not isinstance(sock, bool):
-        return _socket.socket(fileno=sock)
+        return _of_descriptor(sock)
     try:
         family, kind, proto = int(sock.family), int(sock.type), sock.proto
         descriptor = sock.detach()
     except AttributeError:
         raise TypeError(f"expected a socket or a file descriptor, not {sock!r}") from None
     return _socket.socket(family, kind, proto, descriptor)
+
+
+def _of_descriptor(descriptor: int) -> RawSocket:
+    try:
+        return _socket.socket(fileno=descriptor)
+    except OSError as exc:  # or somebody meant a port
+        raise transport_error(exc, f"{descriptor} is no descriptor of a socket, nor an address: (host, port)") from exc
 
 
 def set_up(sock: RawSocket) -> None:

@@ -9,12 +9,26 @@ from typing import Any, TypeAlias, cast
 
 from gruvihttp.net.sockets import RawSocket
 
-__all__ = ["ALPN", "TlsOption", "client_context", "server_context"]
+__all__ = ["ALPN", "TlsOption", "check_client_option", "check_server_option", "client_context", "server_context"]
 
 # What a client offers for the versions that TLS can settle (RFC 7301)
 ALPN = {"2": ("h2",), "auto": ("h2", "http/1.1")}
 # What users may give as ``ssl=``. A callable gets the raw socket; so it can choose by address, or read new files.
 TlsOption: TypeAlias = bool | ssl.SSLContext | Callable[[RawSocket], ssl.SSLContext]
+
+
+def check_client_option(option: TlsOption | None) -> None:
+    """Raise TypeError for what `client_context` could make nothing of, before there is a connection."""
+    if option and option is not True and not callable(option):
+        _checked(option)
+
+
+def check_server_option(option: TlsOption | None) -> None:
+    """Raise TypeError, or ValueError for a context of clients, which would fail each handshake."""
+    if option is True:
+        raise TypeError("a server's ssl= must be an SSLContext with a certificate, not True")
+    if option and not callable(option) and _checked(option).protocol == ssl.PROTOCOL_TLS_CLIENT:
+        raise ValueError("this SSLContext is for clients: a server's is made for ssl.Purpose.CLIENT_AUTH")
 
 
 def client_context(option: TlsOption | None, sock: RawSocket, alpn: tuple[str, ...] = ()) -> ssl.SSLContext | None:
@@ -30,16 +44,18 @@ def client_context(option: TlsOption | None, sock: RawSocket, alpn: tuple[str, .
 
 def server_context(option: TlsOption | None, sock: RawSocket) -> ssl.SSLContext | None:
     """The context for a connection that we accepted, or None for one without TLS."""
-    if option is True:
-        raise TypeError("a server's ssl= must be an SSLContext with a certificate, not True")
+    check_server_option(option)
     return _given_context(option, sock)
 
 
 def _given_context(option: TlsOption | None, sock: RawSocket) -> ssl.SSLContext | None:
     if option is None or option is False:
         return None
+    return _checked(option(sock) if callable(option) else option)
+
+
+def _checked(context: Any) -> ssl.SSLContext:
     # by what it can do, not by its class: gevent's patching replaces the name, and a context may be older than that
-    context: Any = option(sock) if callable(option) else option
     if not hasattr(context, "wrap_bio"):
         raise TypeError(f"ssl= must be False, True, an SSLContext or a callable that returns one, not {context!r}")
     return cast(ssl.SSLContext, context)

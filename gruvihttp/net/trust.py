@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from os import PathLike, fspath
 from pathlib import Path
@@ -35,9 +38,10 @@ def client_context_for(
 def _context(authorities: bool | str, files: tuple[str, ...], alpn: tuple[str, ...]) -> ssl.SSLContext:
     if isinstance(authorities, str):
         is_directory = Path(authorities).is_dir()
-        context = ssl.create_default_context(
-            cafile=None if is_directory else authorities, capath=authorities if is_directory else None
-        )
+        with _naming(authorities):
+            context = ssl.create_default_context(
+                cafile=None if is_directory else authorities, capath=authorities if is_directory else None
+            )
     else:
         context = ssl.create_default_context()
         if not authorities:
@@ -46,10 +50,24 @@ def _context(authorities: bool | str, files: tuple[str, ...], alpn: tuple[str, .
         elif not context.get_ca_certs() and not _has_directory():
             _add_bundle(context)
     if files:
-        context.load_cert_chain(*files)
+        with _naming(*files):
+            context.load_cert_chain(*files)
     if alpn:
         context.set_alpn_protocols(alpn)
     return context
+
+
+@contextmanager
+def _naming(*files: str) -> Iterator[None]:
+    """Have an error say which file it is about, which those of ssl do not."""
+    try:
+        yield
+    except ssl.SSLError as exc:
+        exc.add_note(f"in {' or '.join(files)}")
+        raise
+    except OSError as exc:
+        exc.filename = next((file for file in files if not os.access(file, os.R_OK)), files[0])
+        raise
 
 
 def _has_directory() -> bool:

@@ -133,6 +133,6 @@ def timeouts_of(option: TimeoutOption) -> Timeouts:
     """What `timeout` means: a number is for each wait."""
     if isinstance(option, Timeouts):
         return option
-    if option is not None and (isinstance(option, bool) or option < 0):
+    if option is not None and (isinstance(option, bool) or not isinstance(option, (int, float)) or not option >= 0):
         raise ValueError(f"timeout must be a number of seconds, 0 or more, Timeouts, or None, not {option!r}")
     return Timeouts(pool=option, connect=option, handshake=option, write=option, read=option)

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
-__all__ = ["FORM_TYPE", "JSON_TYPE", "HeadersOption", "Pairs", "body_of", "pairs_of", "with_params"]
+from gruvihttp.origins import basic_credentials
+
+__all__ = ["FORM_TYPE", "JSON_TYPE", "HeadersOption", "Pairs", "body_of", "credentials_of", "pairs_of", "with_params"]
 
 JSON_TYPE = "application/json"
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -29,6 +31,8 @@ def body_of(body: Any, json: Any, data: Any) -> tuple[Any, str | None]:
     given = [name for name, value in (("body", body), ("json", json), ("data", data)) if value is not None]
     if len(given) > 1:
         raise TypeError(f"a request has one body, and here are {len(given)}: {', '.join(given)}")
+    if isinstance(body, Mapping):
+        raise TypeError(f"a {type(body).__name__} is not a body: give it as json=, or as data= for a form")
     if json is not None:
         # allow_nan: NaN is no JSON, and a server would say so less clearly (RFC 8259 §6)
         text = json_format.dumps(json, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -38,6 +42,13 @@ def body_of(body: Any, json: Any, data: Any) -> tuple[Any, str | None]:
     if data is not None:
         return data, None
     return ("" if body is None else body), None
+
+
+def credentials_of(auth: tuple[str, str]) -> str:
+    """The value of Authorization for (user, password). Raises TypeError for what is none; it does not show it."""
+    if not isinstance(auth, (tuple, list)) or len(auth) != 2:
+        raise TypeError(f"auth is (user, password), and this {type(auth).__name__} is not")
+    return basic_credentials(*auth)
 
 
 def with_params(url: str, params: Pairs) -> str:
@@ -61,7 +72,7 @@ def pairs_of(headers: HeadersOption | None) -> list[tuple[str, str]]:
 
 
 def _strict(pairs: Pairs) -> list[tuple[str, Any]]:
-    if isinstance(pairs, (str, bytes)):
+    if isinstance(pairs, (str, bytes)) or not isinstance(pairs, (Mapping, Iterable)):
         raise TypeError(f"parameters must be a mapping or pairs, not {type(pairs).__name__}")
     items = pairs.items() if isinstance(pairs, Mapping) else pairs
     return [(name, value) for name, value in items if value is not None]

@@ -18,11 +18,11 @@ from gruvihttp.marks import switchpoint
 from gruvihttp.net.sockets import Address
 from gruvihttp.net.tls import ALPN
 from gruvihttp.net.trust import CertOption, VerifyOption, client_context_for
-from gruvihttp.origins import Destination, basic_credentials, destination_of
+from gruvihttp.origins import Destination, destination_of
 from gruvihttp.pool.call import Call, Fields, TimeoutOption, has_field, timeouts_of
 from gruvihttp.pool.courier import Courier
 from gruvihttp.pool.decoding import MAX_RATIO, Decoder, accepted_codings, codings_of
-from gruvihttp.pool.forms import HeadersOption, Pairs, body_of, pairs_of, with_params
+from gruvihttp.pool.forms import HeadersOption, Pairs, body_of, credentials_of, pairs_of, with_params
 from gruvihttp.pool.redirects import REDIRECTS, step_of
 from gruvihttp.pool.replay import rewinder_of
 from gruvihttp.pool.response import PoolResponse, Progress
@@ -107,7 +107,7 @@ class HttpPool:
         self._courier = (SharedCourier if http2 else Courier)(self._slots, connector)
         self._timeouts = timeouts_of(timeout)
         self._jar = CookieJar() if cookies is True else None if cookies is False else cookies
-        self._authorization = None if auth is None else basic_credentials(*auth)
+        self._authorization = None if auth is None else credentials_of(auth)
         self._max_ratio = max_ratio
         self._headers = pairs_of(headers)
         self._usual_calls: dict[tuple[str, str], Call] = {}
@@ -169,7 +169,7 @@ class HttpPool:
         timeouts = self._timeouts if timeout == -1 else timeouts_of(timeout)
         destination = destination_of(url if params is None else with_params(url, params))
         content, content_type = body_of(body, json, data)
-        authorization = destination.credentials if auth is None else basic_credentials(*auth)
+        authorization = destination.credentials if auth is None else credentials_of(auth)
         call = self._call_to(
             destination,
             method=_method(method),

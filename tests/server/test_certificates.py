@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from gruvihttp.certificates import CertificateError, Certificates
 from gruvihttp.errors import TransportError
@@ -265,6 +266,22 @@ def test_what_cannot_be_used_is_refused_with_advice(
     with pytest.raises(CertificateError, match=f"^{what}$") as caught:
         Certificates(*pair, **options)
     assert advice in caught.value.advice
+
+
+def test_key_with_a_password_is_refused_and_nobody_is_asked_for_it(files: Files) -> None:
+    certificate, key = files.issue("main", "localhost")
+    locked = files.directory / "locked.key"
+    private = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    locked.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    with pytest.raises(CertificateError, match="the key is encrypted") as caught:
+        Certificates(certificate, str(locked))
+    assert caught.value.advice == f"decrypt it: openssl pkey -in {locked} -out plain.key"
 
 
 def test_way_to_verify_that_is_not_known_is_refused(files: Files) -> None:
