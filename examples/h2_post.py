@@ -1,4 +1,4 @@
-"""Post a file over HTTP/2, and print the answer: its fields, an empty line, its content.
+"""Post a file over HTTP/2, and print the answer: its status and fields, an empty line, its content.
 
     python h2_post.py https://localhost:8443/upload FILE
     python h2_post.py https://localhost:8443/upload
@@ -25,6 +25,7 @@ def post(url: str, path: Path) -> None:
         # Content-Length, Content-Type and Content-Encoding are those of the file
         request = client.upload("POST", parsed.target, path)
         response = request.getresponse()
+        print(f":status: {response.status}")
         for name, value in response.headers:
             print(f"{name}: {value}")
         print(flush=True)

@@ -425,6 +425,7 @@ def test_h2_post_sends_a_file(secure: Any, tmp_path: Path, name: str, size: int,
     (tmp_path / name).write_bytes(content)
     output, errors = run("h2_post.py", url, tmp_path / name, **variables)
     head, _, body = output.partition("\n\n")
+    assert head.splitlines()[0] == ":status: 200"
     assert f"x-digest: {sha256(content).hexdigest()}" in head.splitlines()
     assert body == f"HTTP/2 POST /there {size} {told}"
     assert errors == ""
