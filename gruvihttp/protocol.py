@@ -191,6 +191,11 @@ class HttpProtocol(MessageProtocol):
         if self._server is not server and self._server is not None:  # it was HTTP/2, as only its first bytes have said
             self._server.shutdown()
 
+    def leave(self) -> None:
+        """A server ends this connection with the next answer, since others are to be asked from now on."""
+        if self._server is not None:
+            self._server.leave()
+
     def _serve(self, transport: Transport, handler: Handler) -> None:
         """Serve the version that TLS has agreed on, or that the first bytes show."""
         config = self._config or self._own_config()

@@ -100,6 +100,7 @@ class HttpServer(Server):
             h2_limits=(h2_limits or H2Limits()) if http2 else None,
             timeouts=timeouts or Timeouts.flat(timeout),
             on_refusal=None if self._recorder is None else self._recorder.refused,
+            is_leaving=lambda: self._leaving,
             reject_upload=reject_upload,
             cancel_on_disconnect=cancel_on_disconnect,
             identifier=identifier,
@@ -119,6 +120,7 @@ class HttpServer(Server):
         self._probe_paths = (health_path, ready_path)
         self._metrics: HttpServer | None = None
         self._draining = Event()
+        self._leaving = False
         self._admission: Admission | None = None
         if config.limits.active_requests is not None:
             self._admission = Admission(config.limits.active_requests, config.timeouts.turn)
@@ -220,9 +222,15 @@ class HttpServer(Server):
     def leave(self, delay: float) -> None:
         """Tell who asks at the ready path that no more requests are wanted, and serve on for `delay` seconds.
 
-        So those who send requests here have time to learn of it. Returns at once when the server drains.
+        So those who send requests here have time to learn of it. Each connection ends with its next answer, which says
+        so; new ones are served as well. Returns at once when the server drains.
         """
         self.ready = False
+        if not self._leaving:
+            self._leaving = True
+            for _, protocol in self.connections:
+                if isinstance(protocol, HttpProtocol):
+                    protocol.leave()
         if not self.closed:
             self._draining.wait(delay)
 

@@ -63,7 +63,7 @@ class Membership:
     def _listen(self, server: HttpServer, reopen: Callable[[], object]) -> None:
         for word, _ in self._link.messages():
             if word == LEAVING:
-                server.ready = False
+                server.leave(0)
             elif word == REOPEN:
                 reopen()
             elif word == PULSE:

@@ -27,6 +27,8 @@ class ServerConfig:
     `on_refusal(connection, status)` is called for each request that cannot be handed to the handler; `status` is None
     if it was not answered either. It must not raise.
 
+    `is_leaving()` says whether the server is about to stop: connections that begin then end with their first answer.
+
     `reject_upload` is what becomes of content that a client still sends when it has been answered: ``linger`` drops
     some of it while the connection closes, so that the answer arrives; ``drain`` drops as much to keep the connection;
     ``abort`` closes at once. `cancel_on_disconnect` ends a handler whose client has gone.
@@ -39,6 +41,7 @@ class ServerConfig:
     tally: Tally = field(default_factory=Tally)
     on_refusal: Callable[[Any, int | None], object] | None = None  # Any: the connection of any HTTP version
     room: Room = field(default_factory=Room)
+    is_leaving: Callable[[], bool] = lambda: False
     reject_upload: RejectUpload = "linger"
     cancel_on_disconnect: bool = False
     identifier: str | None = PRODUCT_ID  # what stands in Server; None: that field is left out

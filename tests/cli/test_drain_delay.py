@@ -44,6 +44,16 @@ def test_requests_are_served_while_the_ready_path_says_no(leaving: Any) -> None:
     assert served.end(signal.SIGTERM) == (0, "")
 
 
+def test_answers_say_that_the_connection_ends_while_the_server_leaves(leaving: Any) -> None:
+    served, kept = leaving
+    for sock in (kept.sock, socket.create_connection(("127.0.0.1", served.port), timeout=GUARD)):
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = b"".join(iter(lambda sock=sock: sock.recv(65536), b""))
+        assert b"\r\nConnection: close\r\n" in answer
+        sock.close()
+    assert served.end(signal.SIGTERM) == (0, "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_second_signal_does_not_wait_for_the_delay(leaving: Any, number: signal.Signals) -> None:
     served, kept = leaving

@@ -189,6 +189,9 @@ def test_workers_say_that_they_are_not_ready_and_serve_until_the_delay_is_over(s
     with gevent.Timeout(GUARD):
         while [get(server.address, "/ready") for _ in range(8)] != [503] * 8:  # each worker hears by itself
             gevent.sleep(0.01)
+    sock = gevent.socket.create_connection(server.address)
+    sock.sendall(b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"\r\nConnection: close\r\n" in b"".join(iter(lambda: sock.recv(65536), b""))
     crashed = gevent.socket.create_connection(server.address)
     crashed.sendall(b"GET /crash HTTP/1.1\r\nHost: a\r\n\r\n")
     assert crashed.recv(1) == b""

@@ -13,6 +13,7 @@ import pytest
 from gevent.event import Event
 
 from gruvihttp.errors import TransportError
+from gruvihttp.limits import Limits, Timeouts
 
 GUARD = 10.0
 
@@ -130,6 +131,77 @@ def test_server_that_leaves_says_that_it_is_not_ready_and_serves_until_it_is_clo
     served.server.close(GUARD)  # does not wait for the delay, and ends the wait for it
     closing.get(timeout=GUARD)
     assert talk.ends()
+
+
+@pytest.fixture
+def leaving(serve: Any) -> Any:
+    """Has a server leave that serves a `Gate`, and says which requests are under way then."""
+
+    def leave(*paths: bytes, **options: Any) -> Any:
+        gate = Gate()
+        served = serve(gate, ready_path="/ready", **options)
+        kept = served.connect()
+        assert kept.get("/before").closes is False
+        for path in paths:
+            kept.say(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+            assert gate.entered.wait(GUARD)
+        leaver = gevent.spawn(served.server.leave, 3600.0)
+        gevent.idle()
+        assert not leaver.ready()
+        return served, kept, gate
+
+    return leave
+
+
+@pytest.mark.parametrize("path", ["/ready", "/after"])
+def test_answer_of_a_server_that_leaves_is_the_last_of_its_connection(leaving: Any, path: str) -> None:
+    served, kept, _ = leaving()
+    assert kept.get(path).closes
+    assert kept.ends()
+    for _ in range(2):
+        fresh = served.connect()
+        assert fresh.get(path).closes
+        assert fresh.ends()
+    old = served.connect().ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert (old.status, old.closes) == (200, True)
+
+
+def test_request_that_runs_when_the_server_leaves_is_the_last_of_its_connection(leaving: Any) -> None:
+    _, kept, gate = leaving(b"/slow")
+    gate.opened.set()
+    answer = kept.answer()
+    assert (answer.content, answer.closes) == (b"/slow", True)
+    assert kept.ends()
+
+
+def test_answer_that_has_begun_when_the_server_leaves_is_followed_by_one_more(serve: Any) -> None:
+    go_on = Event()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"be"
+        assert go_on.wait(GUARD)
+        yield b"gun"
+
+    served = serve(application)
+    talk = served.connect()
+    talk.say(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert talk.head().closes is False
+    gevent.spawn(served.server.leave, 3600.0)
+    gevent.idle()
+    go_on.set()
+    assert talk.read_until(b"0\r\n\r\n") == b"2\r\nbe\r\n3\r\ngun\r\n0\r\n\r\n"
+    assert talk.get().closes
+    assert talk.ends()
+
+
+def test_connections_without_a_request_stay_until_the_server_drains(leaving: Any, until: Any) -> None:
+    served, kept, _ = leaving(limits=Limits(connections=2), timeouts=Timeouts(graceful=GUARD))
+    fresh = served.connect()
+    until(lambda: len(served.server.connections) == 2)
+    assert served.connect().get("/newcomer").status == 200  # and `kept` has made room for it, as ever
+    assert kept.ends()
+    assert fresh.get("/late").closes
 
 
 def test_server_that_has_left_drains_by_itself(serve: Any) -> None:

@@ -57,7 +57,8 @@ class ServerConnection(Http1Parking):
         self.notes: Any = None
         self.requests = 0
         self._handler = handler
-        self._left = config.limits.connection_requests or 0  # it is the 0 that is reached by counting down that counts
+        # it is the 0 that is reached by counting down that counts
+        self._left = 1 if config.is_leaving() else config.limits.connection_requests or 0
         self._room = config.room
         self._statuses = config.tally.statuses
 
@@ -78,6 +79,13 @@ class ServerConnection(Http1Parking):
         start = reader.buffer.start
         line = bytes(reader.buffer.data[start : start + _MOST_SHOWN_BYTES]).partition(b"\n")[0]
         return None, line.removesuffix(b"\r")
+
+    def leave(self) -> None:
+        """Let the next head of an answer say that it is the last one here. Who asks nothing keeps the connection."""
+        if self.current is not None and not self.current.head_sent:
+            self.may_persist = False
+        else:
+            self._left = 1
 
     # the worker's side
 

@@ -71,7 +71,12 @@ class Http2Phases:
         self._wait: Wait | None = None
         self._since = 0.0  # a moment of time.monotonic(): when that wait began
         self._is_fresh = True  # no request yet
+        self._is_leaving = config.is_leaving()  # to be left as soon as no stream is open
         self._running: set[Http2ServerExchange] = set()
+
+    def shutdown(self) -> None:
+        """Take no more requests than those that are on their way."""
+        raise NotImplementedError
 
     def _flush(self) -> None:
         """In the hub: send what may leave."""
@@ -115,6 +120,15 @@ class Http2Phases:
         room = self._config.room
         if room.is_wanted and self.idle_since() == self._since and room.take():
             self._go_away()
+        elif self._is_leaving and wait is Wait.REQUEST and not self._is_fresh:
+            self.shutdown()
+
+    def leave(self) -> None:
+        """Say goodbye when the next answers have left. Who asks nothing keeps the connection.
+
+        Not before: some clients give up the streams that are open when they hear of it.
+        """
+        self._is_leaving = True
 
     def _waits_for(self) -> Wait | None:
         engine = self.engine
