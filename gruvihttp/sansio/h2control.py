@@ -38,24 +38,14 @@ class ControlFrames:
         self.unacknowledged: deque[Callable[[], None]] = deque()
         self.goaway_last: int | None = None  # what the peer has said to be the last stream that it takes
         self._inbox = inbox
-        self._readers: dict[int, Callable[[int, int, bytes], None]] = {
-            frames.PRIORITY: self._priority,
-            frames.RST_STREAM: self._reset,
-            frames.SETTINGS: self._settings,
-            frames.PUSH_PROMISE: self._push_promise,
-            frames.PING: self._ping,
-            frames.GOAWAY: self._goaway,
-            frames.WINDOW_UPDATE: self._window_update,
-            frames.CONTINUATION: self._continuation,
-        }
 
     def read(self, kind: int, flags: int, stream_id: int, content: bytes) -> None:
         """Do what a frame says. Raises ConnectionFault."""
-        reader = self._readers.get(kind)
+        reader = _READERS.get(kind)
         if reader is None:
             self._inbox.charge(costs.UNKNOWN_FRAME)  # RFC 9113 §4.1: otherwise ignored
         else:
-            reader(flags, stream_id, content)
+            reader(self, flags, stream_id, content)
 
     def _priority(self, flags: int, stream_id: int, content: bytes) -> None:
         _check_on_stream(stream_id)
@@ -215,3 +205,15 @@ def _check_on_stream(stream_id: int) -> None:
 def _check_on_connection(stream_id: int) -> None:
     if stream_id:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame on a stream that belongs on the connection")
+
+
+_READERS: dict[int, Callable[[ControlFrames, int, int, bytes], None]] = {
+    frames.PRIORITY: ControlFrames._priority,
+    frames.RST_STREAM: ControlFrames._reset,
+    frames.SETTINGS: ControlFrames._settings,
+    frames.PUSH_PROMISE: ControlFrames._push_promise,
+    frames.PING: ControlFrames._ping,
+    frames.GOAWAY: ControlFrames._goaway,
+    frames.WINDOW_UPDATE: ControlFrames._window_update,
+    frames.CONTINUATION: ControlFrames._continuation,
+}

@@ -118,6 +118,20 @@ def test_connection_leaves_no_circles(
     assert garbage_of(connect) == set()
 
 
+def test_connection_over_http2_leaves_no_circles(serve: Any, speak_http2: Any, garbage_of: Any, until: Any) -> None:
+    served = serve(application)
+
+    def connect() -> None:
+        for _ in range(REQUESTS):
+            streams = speak_http2(served.server.address)
+            streams.get("/pieces")
+            streams.peer.close()
+        until(lambda: not served.server.connections)
+
+    connect()
+    assert garbage_of(connect) == set()
+
+
 def test_connection_that_breaks_does_not_hold_what_was_not_sent(serve: Any, until: Any) -> None:
     """Nor the environ: that goes when its request does, and no garbage collector has to come by."""
 

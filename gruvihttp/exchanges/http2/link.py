@@ -296,6 +296,7 @@ class Http2Link:
         self._fail_all(error)
         self.engine.eof()  # no stream is open any more
         self._alarm.close()
+        self._outbox.close()
         self._wait = None
         if self._channel.broken or isinstance(error, (Timeout, TransportError)):
             self._channel.abort()

@@ -29,7 +29,7 @@ class Outbox:
         self._engine = engine
         self._channel = channel
         self._loop = loop
-        self._flush = flush
+        self._flush: Callable[[], object] | None = flush
         self._flush_wanted = False
         self._rest: BytesLike = b""  # of what was composed, what the socket has not taken
 
@@ -45,9 +45,13 @@ class Outbox:
 
     def flush_soon(self) -> None:
         """Have `flush` called at the end of this pass of the loop, once however often this is called."""
-        if not self._flush_wanted:
+        if not self._flush_wanted and self._flush is not None:
             self._flush_wanted = True
             self._loop.run_callback(self._flush)
+
+    def close(self) -> None:
+        """Let go of the connection, which is over: nothing will leave any more."""
+        self._flush = None
 
     def send(self) -> int:
         """Send as much as the socket takes; how many bytes that were. Raises TransportError."""

@@ -209,6 +209,7 @@ class Http2Phases:
             return
         self._phase = CLOSED
         self._alarm.close()
+        self._outbox.close()
         self.engine.eof()  # no stream is open any more
         self._fail_all(TransportError(ECONNRESET, "the connection is closed"))
         if abort:

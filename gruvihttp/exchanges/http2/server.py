@@ -123,6 +123,10 @@ class Http2ServerConnection(Http2Phases):
             self.flush_soon()
             self._watch()
 
+    def _lose(self, *, abort: bool = False) -> None:
+        super()._lose(abort=abort)
+        self.owner = self.notes = None  # or only the collector would part them
+
     # input, in the hub
 
     def _expire(self) -> None:
