@@ -23,6 +23,7 @@ from __future__ import annotations
 import copy
 import errno
 import io
+import operator
 import sys
 from collections.abc import Callable
 from typing import Final, TypeAlias
@@ -177,7 +178,7 @@ class StreamReader(io.BufferedIOBase):
         if hint is None or hint <= 0:
             return io.BytesIO(self.read()).readlines()
         self._check_open()
-        return io.BytesIO(self._take(self._gather_through(b"\n", skip=hint))).readlines()
+        return io.BytesIO(self._take(self._gather_through(b"\n", skip=operator.index(hint)))).readlines()
 
     def drain(self, limit: int | None = None) -> bool:
         """Read and drop. True when the end was reached, False when more than `limit` bytes stand before it.
@@ -284,7 +285,7 @@ class StreamReader(io.BufferedIOBase):
 
 
 def _bound(size: int | None) -> int:
-    return sys.maxsize if size is None or size < 0 else size
+    return sys.maxsize if size is None or size < 0 else operator.index(size)  # 2.0 would fail only if it cut a chunk
 
 
 def _again(error: BaseException) -> BaseException:

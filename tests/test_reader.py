@@ -629,6 +629,19 @@ def test_buffer_that_is_fed_may_be_reused(wrap):
     assert reader.read1() == b"abc"
 
 
+@pytest.mark.parametrize("wrong", [2.5, 2.0, "2"], ids=repr)
+@pytest.mark.parametrize("name", ["read", "read1", "readline", "readlines", "peek", "drain"])
+def test_size_is_a_whole_number_however_the_bytes_came(name, wrong):
+    for chunks in ([b"abcdef"], [b"ab", b"cdef"], []):
+        reader = StreamReader()
+        for chunk in chunks:
+            reader.feed(chunk)
+        reader.feed_eof()
+        with pytest.raises(TypeError):
+            getattr(reader, name)(wrong)
+        assert reader.read() == b"".join(chunks)
+
+
 @pytest.mark.parametrize("wrong", ["text", 5, None, [1]])
 def test_what_is_not_bytes_cannot_be_fed(wrong):
     with pytest.raises(TypeError):
