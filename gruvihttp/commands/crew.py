@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import click
@@ -11,12 +12,14 @@ from gruvihttp.commands.mistakes import UsageMistake
 
 __all__ = ["Crew", "crew_options", "take_crew"]
 
+_SPREADS = sys.platform == "linux"  # elsewhere one of several sockets at an address gets all connections
+
 
 class Crew(NamedTuple):
     """How many workers there are, and how long each works."""
 
     workers: int
-    reuse_port: bool = True
+    reuse_port: bool = _SPREADS
     max_requests: int | None = None
     max_requests_jitter: int = 0
     max_memory: int | None = None  # bytes
@@ -28,7 +31,9 @@ def crew_options() -> list[click.Option]:
     return [
         click.Option(["-w", "--workers"], type=click.IntRange(1), metavar="N", help="serve with N processes"),
         click.Option(
-            ["--reuse-port/--no-reuse-port"], default=True, help="give each worker sockets of its own, or all the same"
+            ["--reuse-port/--no-reuse-port"],
+            default=_SPREADS,
+            help="give each worker sockets of its own, or all the same (default: its own on Linux)",
         ),
         click.Option(
             ["--max-requests"], type=click.IntRange(1), metavar="N", help="replace a worker after so many requests"

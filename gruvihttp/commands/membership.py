@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket as stdlib_socket
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,16 +22,18 @@ from gruvihttp.server import HttpServer
 
 __all__ = ["Membership", "resident_bytes"]
 
+_STATM = "/proc/self/statm"
 _LOOK_SECONDS = 2.0  # between two looks at how much memory is taken
 
 
 def resident_bytes() -> int:
-    """The memory that this process takes; 0 where the system does not tell."""
+    """The memory that this process takes; where the system does not tell, the most that it has taken so far."""
     try:
-        with open("/proc/self/statm") as file:
+        with open(_STATM) as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        return 0
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
 
 
 class Membership:
