@@ -41,6 +41,7 @@ from gruvihttp.sansio.h2streams import Stream
 
 __all__ = ["Receiver"]
 
+_PRIORITY_BYTES = 5
 _unpack = frames.FRAME_HEAD.unpack_from
 
 
@@ -309,13 +310,15 @@ def _too_much_section(reason: str) -> ConnectionFault:
 
 def _without_extras(data: bytes, start: int, stop: int, flags: int) -> tuple[int, int]:
     """Where the block of HEADERS begins and ends."""
+    block = start
     if flags & PADDED:
-        if start == stop:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "padding in a frame without room")
-        stop -= data[start]
-        start += 1
+        block += 1
     if flags & PRIORITY_FIELDS:  # RFC 9113 §5.3.2: deprecated, and ignored
-        start += 5
-    if start > stop:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding or priority than frame")
-    return start, stop
+        block += _PRIORITY_BYTES
+    if block > stop:
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "padding or priority in a frame without room")
+    if flags & PADDED:
+        stop -= data[start]
+        if block > stop:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
+    return block, stop

@@ -109,6 +109,8 @@ class Sections:
         inbox = self._inbox
         if inbox.is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream of the wrong kind")
+        if inbox.streams.was_passed_over(stream_id):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream lower than one before")  # RFC 9113 §5.1.1
         if not inbox.streams.was_reset(stream_id):
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a stream that is over")
         inbox.charge(costs.LATE_FRAME)
@@ -123,7 +125,7 @@ class Sections:
                 head = self._request_head(block)
             except StreamFault as exc:
                 fault = exc
-        streams.highest = stream_id
+        streams.begin(stream_id)
         stream = Stream(stream_id, send_window=inbox.sender.stream_window, recv_window=self.stream_window)
         if streams.taken >= self.most_streams or stream_id > self.last_id:
             inbox.reset(stream, ErrorCode.REFUSED_STREAM, "too many streams, or going away", Defence.STREAM_LIMIT)
@@ -163,6 +165,7 @@ class Sections:
         stream.got_head = True
         if request is not None:
             stream.method = request.method
+            stream.tunnel = stream.method == b"CONNECT"
         if refusal is not None:
             stream.dropping = True
             stream.got_end = ends
@@ -189,6 +192,8 @@ class Sections:
         if not stream.got_head:
             self._response(stream, fields, marks, ends=ends)
             return
+        if stream.tunnel:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "HEADERS in a tunnel")  # RFC 9113 §8.5
         if not ends:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "trailers without END_STREAM")
         trailers = trailers_of(fields, marks, self._limits.trailers_bytes)
@@ -203,8 +208,8 @@ class Sections:
             self._inbox.put(stream, response)
             return
         stream.got_head = True
-        tunnel = stream.method == b"CONNECT" and response.status_code < 300
-        if not tunnel:
+        stream.tunnel = stream.method == b"CONNECT" and response.status_code < 300
+        if not stream.tunnel:
             stream.content_length = length
             stream.left_to_receive = 0 if has_no_content(stream.method, response.status_code) else length
         self._inbox.put(stream, response)

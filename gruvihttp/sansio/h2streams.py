@@ -17,6 +17,8 @@ __all__ = ["Stream", "Streams"]
 
 # Frames may be under way for a stream that we have reset; of so many such streams we know that we have
 _MOST_RESETS = 1024
+# So many gaps between the streams of a peer we know of
+_MOST_GAPS = 16
 
 
 class Stream:
@@ -31,7 +33,7 @@ class Stream:
         "allowed_bytes", "closed", "content_length", "credited", "dropping", "end_offered", "expects_continue",
         "got_end", "got_head", "holds_slot", "id", "in_ready", "left_to_offer", "left_to_receive", "method", "owner",
         "queue", "queued_bytes", "recv_window", "released", "reset_after_end", "reset_code", "send_window", "sent_end",
-        "sent_head", "trailers", "window_bytes",
+        "sent_head", "trailers", "tunnel", "window_bytes",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, *, send_window: int, recv_window: int) -> None:
@@ -52,6 +54,7 @@ class Stream:
         self.expects_continue = False
         self.left_to_receive: int | None = None
         self.allowed_bytes: int | None = None  # of content that was not announced
+        self.tunnel = False  # what comes is another protocol's
         # sending
         self.send_window = send_window
         self.queue: deque[Any] = deque()  # of bytes-like objects
@@ -86,7 +89,7 @@ class Streams:
     application is done with it; if a reset alone freed it, a client could start any number of applications.
     """
 
-    __slots__ = ("_allowance", "_forgotten", "_resets", "by_id", "highest", "taken")
+    __slots__ = ("_allowance", "_forgotten", "_gaps", "_resets", "by_id", "highest", "taken")
 
     def __init__(self, allowance: Allowance) -> None:
         self.by_id: dict[int, Stream] = {}
@@ -95,6 +98,17 @@ class Streams:
         self._allowance = allowance
         self._resets: OrderedDict[int, None] = OrderedDict()
         self._forgotten = 0  # the highest id that has left `_resets`
+        self._gaps: deque[tuple[int, int]] = deque(maxlen=_MOST_GAPS)  # the ids between which none was used
+
+    def begin(self, stream_id: int) -> None:
+        """The peer has begun this stream, which is higher than all before."""
+        if stream_id > self.highest + 2:
+            self._gaps.append((self.highest, stream_id))
+        self.highest = stream_id
+
+    def was_passed_over(self, stream_id: int) -> bool:
+        """Whether the peer has begun a higher stream without this one, not long ago: it cannot be begun any more."""
+        return any(below < stream_id < above for below, above in self._gaps)
 
     def take_slot(self, stream: Stream) -> None:
         """One more."""

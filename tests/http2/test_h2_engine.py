@@ -249,6 +249,7 @@ def test_tunnel_carries_any_content(client: Any) -> None:
     opened(side, Request(method="CONNECT", target="a:1", headers=[("Host", "a:1")]), end=False)
     words = side.gets(headers(1, (b":status", b"200"), (b"content-length", b"0")), data(1, b"hello"))
     assert words == ["1 Response 200", "1 Data hello"]
+    assert side.gets(headers(1, (b"x", b"y"), end=True)) == ["1 StreamReset PROTOCOL_ERROR local"]
 
 
 def test_refused_connect_is_a_response_as_others(client: Any) -> None:

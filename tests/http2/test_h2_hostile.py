@@ -82,6 +82,10 @@ STREAM_ENDS: dict[str, tuple[bytes, list[str]]] = {
     "trailers too large": (
         upload(1) + headers(1, [(b"x%d" % i, b"y" * 100) for i in range(90)]), UPLOAD + reset("PROTOCOL_ERROR")
     ),
+    "HEADERS in a tunnel": (
+        headers(1, [(b":method", b"CONNECT"), (b":authority", b"a:1")], end=False) + headers(1, [(b"x", b"y")]),
+        ["1 Request CONNECT a:1", *reset("PROTOCOL_ERROR")],
+    ),
     "DATA behind the end": (headers(1, GET) + data(1, b"x"), BOTH + reset("STREAM_CLOSED")),
     "HEADERS behind the end": (headers(1, GET) + headers(1, [(b"x", b"y")]), BOTH + reset("STREAM_CLOSED")),
     "WINDOW_UPDATE of 0": (upload(1) + f.window_update(1, 0), UPLOAD + reset("PROTOCOL_ERROR")),
@@ -131,8 +135,13 @@ CONNECTION_ENDS: dict[str, tuple[bytes, list[str]]] = {
     "even stream": (headers(2, GET), failed("PROTOCOL_ERROR")),
     "stream begun again": (headers(3, GET) + f.reset(3, 8) + headers(3, GET),
                            [*THIRD, "3 StreamReset CANCEL", *failed("STREAM_CLOSED")]),
-    "lower stream": (
-        headers(5, GET) + headers(1, GET), ["5 Request GET /", "5 EndOfMessage", *failed("STREAM_CLOSED")]
+    "lower stream, which was passed over": (
+        headers(5, GET) + headers(1, GET), ["5 Request GET /", "5 EndOfMessage", *failed("PROTOCOL_ERROR")]
+    ),
+    "lower stream, which is over": (
+        headers(1, GET[1:]) + headers(5, GET) + f.reset(5, 8) + headers(5, GET),
+        [*reset("PROTOCOL_ERROR"), "5 Request GET /", "5 EndOfMessage", "5 StreamReset CANCEL",
+         *failed("STREAM_CLOSED")],
     ),
     "DATA on a stream that is over": (upload(1) + f.reset(1, 8) + data(1, b"x"),
                                       [*UPLOAD, "1 StreamReset CANCEL", *failed("STREAM_CLOSED")]),
@@ -182,7 +191,10 @@ CONNECTION_ENDS: dict[str, tuple[bytes, list[str]]] = {
     ),
     "padding larger than HEADERS": (f.frame(f.HEADERS, 0xC, 1, b"\x05\x82"), failed("PROTOCOL_ERROR")),
     "HEADERS without room for padding": (f.frame(f.HEADERS, 0xC, 1, b""), failed("FRAME_SIZE_ERROR")),
-    "HEADERS without room for priority": (f.frame(f.HEADERS, 0x24, 1, b"\x82"), failed("PROTOCOL_ERROR")),
+    "HEADERS without room for priority behind padding": (
+        f.frame(f.HEADERS, 0x2C, 1, b"\0" + bytes(4)), failed("FRAME_SIZE_ERROR")
+    ),
+    "HEADERS without room for priority": (f.frame(f.HEADERS, 0x24, 1, b"\x82"), failed("FRAME_SIZE_ERROR")),
     "padding larger than DATA": (
         upload(1) + f.frame(f.DATA, f.PADDED, 1, b"\x02\0"), UPLOAD + failed("PROTOCOL_ERROR")
     ),
