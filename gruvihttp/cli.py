@@ -20,6 +20,7 @@ from gruvihttp.commands.mistakes import origin_of
 __all__ = ["main"]
 
 COMMANDS = ("serve", "get", "upload")
+_FOR_BIND = ("--host", "--port", "--listen", "--address")  # what other servers call it
 INTERRUPTED = 128 + 2  # what shells make of SIGINT
 
 
@@ -100,7 +101,11 @@ def _run(args: Sequence[str] | None) -> int:
         return code or 0
     except click.UsageError as exc:  # click would print usage as well; two lines say more
         command = exc.ctx.command_path if exc.ctx else _command_of(args)
-        click.echo(f"gruvihttp: {_origin(exc)}{exc.format_message()}\n  {command} --help lists what there is", err=True)
+        advice = f"{command} --help lists what there is"
+        what = exc.format_message()
+        if command.endswith("serve") and isinstance(exc, click.NoSuchOption) and exc.option_name in _FOR_BIND:
+            what, advice = exc.message, "write --bind 127.0.0.1:8000, or --bind :8000 for all interfaces"
+        click.echo(f"gruvihttp: {_origin(exc)}{what}\n  {advice}", err=True)
         return exc.exit_code
     except click.ClickException as exc:
         exc.show()

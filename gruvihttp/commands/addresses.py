@@ -81,6 +81,8 @@ def parse_bind(text: str) -> Bind:
         path = text.removeprefix("unix:")
         if path in ("", "@"):
             raise _refuse(text, "it has no path", "write unix:/path/to/socket")
+        if ":" in path and "/" not in path:  # a server would take it for host:port
+            path = f"./{path}"
         return Bind(text, "\0" + path[1:] if path[0] == "@" else path)
     if text == "systemd" or text.startswith("systemd:"):
         return Bind(text, -1, passed_name=text.partition(":")[2])

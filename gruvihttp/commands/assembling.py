@@ -62,7 +62,11 @@ def senders_of_headers(operating: Operating) -> bool | Iterable[str]:
     names = operating.proxy_protocol
     if not names or "all" in names:
         return bool(names)
-    _try("--proxy-protocol", lambda: Networks(names))
+    try:
+        Networks(names)
+    except ValueError as exc:
+        what, _, advice = str(exc).partition(": ")
+        raise UsageMistake(f"--proxy-protocol: {what}", f"{advice}; or all") from exc
     return names
 
 

@@ -62,6 +62,8 @@ def defaults_for(command: click.Command, values: Mapping[str, Any], where: str) 
         parameter = known.get(name)
         if parameter is None or parameter.name is None:
             raise _unknown(name, known, where)
+        if isinstance(value, bool) and not (isinstance(parameter, click.Option) and parameter.is_flag):
+            raise UsageMistake(f"{where}: {name} is neither true nor false", f"write its value: {name} = ...")
         defaults[parameter.name] = _prepared(parameter, value)
     return defaults
 

@@ -8,6 +8,7 @@ at a time, since a response that is not read yet keeps its stream.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -34,6 +35,7 @@ __all__ = ["Writing", "fetch", "upload"]
 FAILED = 22  # as curl has it
 _PIECE_BYTES = 65536
 _MOST_AT_ONCE = 20  # requests of HTTP/2: fewer than any server allows
+_NO_SERVER = (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR, errno.ENOTSOCK)
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))  # RFC 9110 §9.2.2
 
 
@@ -74,8 +76,7 @@ class Writing:
 
     def _write(self, content: bytes) -> None:
         if self._path is None:
-            sys.stdout.buffer.write(content)
-            sys.stdout.buffer.flush()  # a pipe's reader wants to see what has come
+            _write_out(content)
             return
         try:
             if self._file is None:
@@ -83,6 +84,18 @@ class Writing:
             self._file.write(content)
         except OSError as exc:
             raise UsageMistake(f"cannot write {self._path}: {exc.strerror}", "name another file with -o") from exc
+
+
+def _write_out(content: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()  # a pipe's reader wants to see what has come
+    except BrokenPipeError:  # it has seen enough; click ends the process without a word
+        raise
+    except OSError as exc:
+        with suppress(OSError):  # it would be tried again at the end
+            sys.stdout.close()
+        raise UsageMistake(f"cannot write to stdout: {exc.strerror}", "name a file with -o") from exc
 
 
 def fetch(targets: Iterable[Target], asking: Asking, writing: Writing) -> int:
@@ -139,7 +152,8 @@ def _connect(client: HttpClient, origin: Origin, url: str, asking: Asking) -> fl
         if asking.unix_socket is None:
             client.connect((origin.host, origin.port), ssl=tls)
         else:
-            client.connect(asking.unix_socket, ssl=tls, server_hostname=origin.host)
+            path = asking.unix_socket if "/" in asking.unix_socket else f"./{asking.unix_socket}"
+            client.connect(path, ssl=tls, server_hostname=origin.host)
     except Error as exc:
         raise _explain(exc, origin, url, asking) from exc
     _tell(asking, f"* connected to {asking.unix_socket or origin} in {_milliseconds(began)}")
@@ -273,8 +287,14 @@ def _explain(exc: Error, origin: Origin, url: str, asking: Asking) -> Mistake:
         )
     if isinstance(cause, ssl.SSLError):
         return NetworkMistake(f"{origin} and we cannot agree on TLS: {exc}", f"does it speak plain HTTP? http://{origin}")
+    if asking.unix_socket is not None and isinstance(cause, OSError) and cause.errno in _NO_SERVER:
+        advice = "start the server, or correct --unix-socket"
+        return NetworkMistake(f"nobody listens at {asking.unix_socket}: {cause.strerror}", advice)
     if isinstance(cause, ConnectionRefusedError):
         return NetworkMistake(f"nobody listens at {origin}", "start the server, or correct the port")
+    is_reset = isinstance(exc, TransportError) and exc.errno == errno.ECONNRESET
+    if is_reset and origin.scheme == "http" and asking.unix_socket is None:
+        return NetworkMistake(f"{url}: {_reason(exc)}", f"does it speak TLS? https://{origin}; else try again")
     if asking.version == "2" and not isinstance(exc, TransportError):
         return NetworkMistake(f"{url}: {_reason(exc)}", "does it speak HTTP/2? else leave out --http2")
     return NetworkMistake(f"{url}: {_reason(exc)}", "try again")

@@ -45,7 +45,7 @@ def listen_for_metrics(server: HttpServer, bind: Bind) -> str:
     try:
         server.listen_metrics(bind.address)
     except TransportError as exc:
-        raise refusal(bind, exc) from exc
+        raise refusal(bind, exc, "--metrics-bind") from exc
     bound = server.metrics_addresses[known]
     return metrics_place(bind, bind.place(0 if bind.is_unix else bound[1], tls=False))
 
@@ -56,13 +56,13 @@ def metrics_place(bind: Bind, place: str) -> str:
     return f"{address}/metrics{comma}{remark}" if not bind.is_unix else place
 
 
-def refusal(bind: Bind, exc: TransportError) -> BindMistake:
-    """What is wrong with an address that the system has refused."""
+def refusal(bind: Bind, exc: TransportError, option: str = "--bind") -> BindMistake:
+    """What is wrong with an address that the system has refused, which was given with that option."""
     cause = exc.__cause__
     reason = (isinstance(cause, OSError) and cause.strerror) or str(cause or exc)
     explain = _explain_path if bind.is_unix else _explain_port
     what, advice = explain(bind, exc.errno, reason)
-    return BindMistake(f"cannot listen on {bind.text}: {what}", advice)
+    return BindMistake(f"cannot listen on {bind.text}: {what}", advice.replace("--bind", option))
 
 
 def _explain_port(bind: Bind, code: int | None, reason: str) -> tuple[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
 import click
 
 from gruvihttp.commands.asking import OPTIONS, asking_of
+from gruvihttp.commands.mistakes import UsageMistake
 from gruvihttp.commands.targets import Target, parse_target
 
 __all__ = ["command"]
@@ -31,6 +33,15 @@ def _upload(
     return fetching.upload(url, file, asking, fetching.Writing(output, include, fail))
 
 
+def _parse_url(text: str) -> Target:
+    try:
+        return parse_target(text)
+    except UsageMistake as exc:
+        if os.path.isfile(text):
+            raise UsageMistake(f"{text!r} is a file", "write the URL first: gruvihttp upload URL FILE") from exc
+        raise
+
+
 command = click.Command(
     "upload",
     callback=_upload,
@@ -38,7 +49,7 @@ command = click.Command(
     short_help="Send a file.",
     epilog="Exit code: 0 when it was answered, 2 for a wrong argument, 5 when the file could not be sent.",
     params=[
-        click.Argument(["url"], type=parse_target, metavar="URL"),
+        click.Argument(["url"], type=_parse_url, metavar="URL"),
         click.Argument(["file"], default="-", metavar="[FILE]"),
         *OPTIONS,
     ],

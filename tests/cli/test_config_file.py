@@ -151,6 +151,7 @@ def test_check_looks_at_the_file(run: Run) -> None:
 # mistakes
 
 MISTAKES = {
+    "yes-for-a-number": ("workers = true", r"s\.toml: workers is neither true nor false", "write its value: .*"),
     "unknown": ("timeout_idel = 5", r"s\.toml: there is no option 'timeout_idel'", r"did you mean 'timeout_idle'\?"),
     "unknown-in-table": (
         "[timeout]\nidel = 5", r"s\.toml: there is no option 'timeout_idel'", r"did you mean 'timeout_idle'\?",

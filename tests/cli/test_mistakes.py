@@ -278,6 +278,12 @@ USAGES = {
     "certificate-that-is-not-there": (
         ["serve", "--tls-cert", "cert.pem"], r"Invalid value for '--tls-cert': File 'cert\.pem' does not exist\.", ".*",
     ),
+    "name-of-other-servers": (
+        ["serve", "--port", "80"], r"No such option '--port'\.", "write --bind 127.0.0.1:8000, or --bind :8000 .*"
+    ),
+    "file-before-url": (
+        ["upload", "hello.py", "http://h/"], r"'hello\.py' is a file", "write the URL first: gruvihttp upload URL FILE"
+    ),
     "no-url": (["get"], "Missing argument 'URL...'.", "gruvihttp get --help lists what there is"),
     "url-without-scheme": (["get", "localhost:80/x"], "'localhost:80/x' has no scheme", "write http://localhost:80/x"),
     "url-without-scheme-or-host": (["get", "//h/x"], "'//h/x' has no scheme", "write http://h/x"),

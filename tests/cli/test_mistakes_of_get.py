@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
+import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from threading import Thread
 from typing import TypeAlias
 
@@ -16,6 +20,7 @@ import pytest
 Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Expect: TypeAlias = Callable[["subprocess.CompletedProcess[bytes]", int, str, str], None]
 
+ROOT = Path(__file__).resolve().parents[2]
 USAGE, NETWORK = 2, 5
 
 
@@ -107,3 +112,39 @@ def test_file_that_cannot_be_written(run: Run, expect: Expect) -> None:
         result = run("get", "-o", "none/file", f"http://127.0.0.1:{listening.getsockname()[1]}/")
         thread.join(30)
     expect(result, USAGE, "cannot write none/file: No such file or directory", "name another file with -o")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
+def test_stdout_that_is_full(expect: Expect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, open("/dev/full", "wb") as full:
+        thread = answer_once(listening, b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        command = [sys.executable, "-m", "gruvihttp", "get", url]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=ROOT, timeout=40)
+        thread.join(30)
+    result.stdout = b""
+    expect(result, USAGE, "cannot write to stdout: No space left on device", "name a file with -o")
+
+
+@pytest.mark.parametrize("path", ["none.sock", "none:80", "none/a.sock"])
+def test_unix_socket_that_is_not_there(run: Run, expect: Expect, path: str) -> None:
+    result = run("get", "--unix-socket", path, "http://localhost/")
+    advice = "start the server, or correct --unix-socket"
+    expect(result, NETWORK, f"nobody listens at {path}: No such file or directory", advice)
+
+
+def test_plain_http_where_there_is_tls(run: Run, expect: Expect) -> None:
+    def reset(listening: socket.socket) -> None:
+        with closing(listening.accept()[0]) as sock:
+            sock.settimeout(30)
+            sock.recv(65536)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = Thread(target=reset, args=[listening], daemon=True)
+        thread.start()
+        port = listening.getsockname()[1]
+        result = run("get", f"http://127.0.0.1:{port}/")
+        thread.join(30)
+    advice = f"does it speak TLS\\? https://127.0.0.1:{port}; else try again"
+    expect(result, NETWORK, ".*Connection reset by peer", advice)

@@ -194,7 +194,7 @@ MISTAKES = {
     ),
     "senders": (
         ["--proxy-protocol", "yes"],
-        "--proxy-protocol: 'yes' is neither an address nor a network", "write 127.0.0.1, .*",
+        "--proxy-protocol: 'yes' is neither an address nor a network", "write 127.0.0.1, .*; or all",
     ),
     "probe": (
         ["--health-path", "healthz"], "--health-path: 'healthz' is no path of a probe", "it must look like /healthz",
@@ -222,7 +222,9 @@ def test_address_of_metrics_that_is_in_use_is_named(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = run("serve", "shop:app", "--bind", "127.0.0.1:0", "--metrics-bind", f"127.0.0.1:{port}", files=APP)
-    assert result.stderr.decode().startswith(f"gruvihttp: cannot listen on 127.0.0.1:{port}: ")
+    what, advice = result.stderr.decode().splitlines()
+    assert what.startswith(f"gruvihttp: cannot listen on 127.0.0.1:{port}: ")
+    assert advice.startswith("  stop it, or choose another port: --metrics-bind 127.0.0.1:")
     assert result.returncode == 4
 
 
