@@ -1,7 +1,7 @@
 """`Backlog`: received bytes that wait to be parsed, in order, in little memory.
 
 The first bytes wait in memory. What does not fit there goes into a file without a name, which the system removes when
-it is closed, whatever becomes of us. Once the file is in use, all that comes goes through it, until it has been read
+it is closed, even if the process is killed. Once the file is in use, everything goes through it until it has been read
 to its end; so order needs no bookkeeping.
 """
 
@@ -23,7 +23,7 @@ class Backlog:
     """A queue of bytes, with an end. `empty` says that nothing waits, not even the end.
 
     `memory_bytes` bounds what is held in memory, `file_bytes` what is put into the file. `full` says that the latter
-    is reached; more is taken all the same.
+    bound is reached; it is for the caller to respect.
     """
 
     __slots__ = ("_end", "_file", "_file_bytes", "_held", "_memory_bytes", "_pieces", "_read", "_written", "empty")
@@ -40,8 +40,8 @@ class Backlog:
 
     @property
     def full(self) -> bool:
-        """Whether as much is in the file as may be."""
-        return self._written >= self._file_bytes  # what has been read of it still takes its room
+        """Whether the file has reached its bound."""
+        return self._written >= self._file_bytes  # what has been read of it still takes space
 
     def append(self, piece: bytes) -> None:
         """Put a piece behind the others; ``b""`` is the end. Raises TransportError if the file cannot be written."""
@@ -100,7 +100,7 @@ class Backlog:
 
     def _close_file(self) -> None:
         if self._file is not None:
-            with suppress(OSError):  # nobody wants what is in it
+            with suppress(OSError):  # its content is no longer wanted
                 self._file.close()
             self._file = None
         self._written = self._read = 0

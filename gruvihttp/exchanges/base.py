@@ -1,4 +1,4 @@
-"""What an exchange offers to those who make requests and to those who answer them, whatever version carries it."""
+"""The interfaces of exchanges and of their connections, on both sides, the same for every version of HTTP."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["ClientDriver", "ClientExchange", "FileSender", "ServedConnection", "
 
 
 class ClientExchange(Protocol):
-    """One request with its responses, as a client has them.
+    """One request with its responses, on the client's side.
 
-    `owner` is the caller's own, named in the `unanswered` of errors. `response` is None until the final response's
-    head has come; `content` is there from then on, and `trailers` are complete when `content` is at its end. `tunnel`
-    is the bare connection, if the response has ended HTTP on it. `stream_id` is the stream's, where there are streams.
+    `owner` is the caller's own object; errors name it in `unanswered`. `response` is None until the head of the final
+    response has arrived. From then on there is `content`, and `trailers` are complete when `content` is at its end.
+    `tunnel` is the bare connection, if the response has ended HTTP on it. `stream_id` is None without streams.
     """
 
     @property
@@ -32,7 +32,7 @@ class ClientExchange(Protocol):
     def informational(self) -> Sequence[InformationalResponse]: ...
     @property
     def response(self) -> Response | InformationalResponse | None:
-        """The latter if it is the end of HTTP: 101."""
+        """The final response; an informational one only if it ends HTTP on the connection: 101."""
 
     @property
     def content(self) -> StreamReader: ...
@@ -49,8 +49,8 @@ class ClientExchange(Protocol):
     def send_data(self, data: BytesLike) -> bool:
         """Send a piece of content. False when the server wants no more of it: then nothing is sent.
 
-        Raises LocalProtocolError for more than was announced, and nothing of it is sent; RuntimeError while another
-        greenlet is sending; whatever has befallen the connection.
+        Raises LocalProtocolError for more than was announced, and sends nothing of it; RuntimeError while another
+        greenlet is sending; and the error that has ended the exchange, if one has.
         """
 
     def await_permission(self, seconds: float) -> None:
@@ -60,14 +60,14 @@ class ClientExchange(Protocol):
         """End the request. Raises LocalProtocolError for less content than announced, or impossible trailers."""
 
     def abandon(self, reason: str) -> None:
-        """The request will not be finished, and `getresponse` will not ask for its response."""
+        """Leave the request unfinished. Nobody will collect its response."""
 
     def close(self) -> None:
-        """Nobody will read the rest of the content."""
+        """Give up the rest of the content."""
 
 
 class ClientDriver(Protocol):
-    """A connection as those have it who make requests on it, whatever version it speaks.
+    """A connection to make requests on, whatever version it speaks.
 
     `owner` is the caller's own, for `collect` and for errors; `timeouts` are the connection's if not given.
     """
@@ -84,11 +84,11 @@ class ClientDriver(Protocol):
         """The oldest exchange of this greenlet that was not collected yet, or `owner`'s, once its response is here."""
 
     def flush_at_end(self) -> None:
-        """Send what is held, before the connection is closed. Quiet if that is not possible any more."""
+        """Send what is held, before the connection is closed. Does nothing if that is no longer possible."""
 
 
 class ServedConnection(Protocol):
-    """What a handler may use of the connection that an exchange came on, and that may outlive it.
+    """What a handler may use of an exchange's connection, which may outlive the exchange.
 
     `notes` is the handler's own. `owner` is whoever made the connection.
     """
@@ -100,39 +100,41 @@ class ServedConnection(Protocol):
 
     @property
     def write_timeout(self) -> float | None:
-        """How long a peer may read nothing, in seconds."""
+        """How long the peer may go without reading anything, in seconds; None: for ever."""
 
     def flush_soon(self) -> None:
-        """Let what is held leave as soon as this greenlet waits for anything."""
+        """Send what is held as soon as this greenlet waits for anything."""
 
     def send_early_hints(self, fields: Sequence[Field]) -> None:
         """Send 103 (Early Hints) for the exchange that is being answered; nothing if its head has left already."""
 
     def peer_has_gone(self) -> bool:
-        """Has the peer ended its side of the connection? Never waits."""
+        """Whether the peer has ended its side of the connection. Never waits."""
 
 
 @runtime_checkable
 class FileSender(Protocol):
-    """What a server's exchange may offer besides, where the system can send files."""
+    """What a server's exchange offers in addition where the system can send files."""
 
     def send_file(self, fd: int, offset: int, count: int) -> bool:
-        """Send that part of a file as the whole content, without reading it. False if that cannot be: nothing is sent.
+        """Send that part of a file as the whole content, without reading it. False if it cannot: then nothing is sent.
 
-        The head must announce `count` bytes. Raises EOFError if the file turns out to be shorter.
+        `fd` is a descriptor, `offset` and `count` are bytes. The head must announce `count` bytes.
+        Raises EOFError if the file turns out to be shorter.
         """
 
 
 class ServerExchange(Protocol):
-    """One request with its responses, as those have it who answer.
+    """One request with its responses, on the server's side.
 
-    A handler calls `send_head`, any number of times `send_data`, and `finish`; or `finish_with_error` as long as the
-    head has not left; or `break_off` afterwards; or `abort`. Output is held as long as that costs nobody anything.
+    A handler calls `send_head`, then `send_data` any number of times, then `finish`. If something goes wrong it calls
+    `finish_with_error` while the head has not left, `break_off` afterwards, or `abort` at any time. Output is held as
+    long as nobody waits for it.
 
     `persists` says whether the connection goes on afterwards, as far as is known. `request_trailers` are complete when
-    the content has been read to its end; `response_trailers` are the handler's to fill, before `finish`.
-    `received_bytes` and `sent_bytes` count content. `failure` is what reading or sending has raised: the peer's fault,
-    so it is not reported as the handler's. `notes` are the handler's own.
+    the content has been read to its end; the handler may fill `response_trailers` before `finish`. `received_bytes`
+    and `sent_bytes` count content. `failure` is the error that reading or sending has raised: that is the peer's
+    fault, so it is not reported as the handler's. `notes` is the handler's own.
     """
 
     connection: Any  # a ServedConnection; Any, since a driver has more, and its exchanges use that
@@ -147,7 +149,7 @@ class ServerExchange(Protocol):
 
     @property
     def upgrade(self) -> Sequence[bytes]:
-        """The protocols that the client would rather speak, in lower case."""
+        """The protocols that the client offers to change to, in lower case."""
 
     @property
     def finished(self) -> bool:
@@ -155,11 +157,11 @@ class ServerExchange(Protocol):
 
     @property
     def head_sent(self) -> bool:
-        """Whether the head of the final response cannot be changed any more."""
+        """Whether the head of the final response has left, so that it can no longer be changed."""
 
     @property
     def detached(self) -> bool:
-        """Whether the connection has left HTTP with this exchange. What else is answered has no effect then."""
+        """Whether the connection has left HTTP with this exchange. Answering has no effect then."""
 
     @property
     def status(self) -> int | None:
@@ -175,13 +177,13 @@ class ServerExchange(Protocol):
         """Send 103 (Early Hints); nothing if the final head has left already."""
 
     def peer_has_gone(self) -> bool:
-        """Has the client given this exchange up? Never waits."""
+        """Whether the client has given up this exchange. Never waits."""
 
     def send_head(self, head: ResponseHead) -> None:
         """Give the head of the final response. It may be given again until it has left, with the first content."""
 
     def send_data(self, data: bytes) -> bool:
-        """Send a piece of content. False when no more is of use, since the response has no content.
+        """Send a piece of content. False when the response has no content, so that more pieces are pointless.
 
         Raises LocalProtocolError if it is more than was announced, or if the response is finished.
         """
@@ -193,10 +195,10 @@ class ServerExchange(Protocol):
         """
 
     def finish_with_error(self, status: int) -> None:
-        """Answer with nothing but a status, in place of what was given. Only possible until the head has left."""
+        """Answer with a bare status instead of what was given. Only possible until the head has left."""
 
     def break_off(self) -> None:
-        """End a response whose head has left where it is, so that the peer sees that it is incomplete."""
+        """End a response in the middle, after its head has left, so that the peer can see that it is incomplete."""
 
     def abort(self) -> None:
         """Cut the exchange at once, and drop what has not left."""
@@ -204,8 +206,8 @@ class ServerExchange(Protocol):
     def detach(self) -> Tunnel:
         """Take the connection away from HTTP, to speak one of `upgrade` on it. The caller writes the 101 response.
 
-        What was to be sent before is sent first. Raises RuntimeError when that is not possible, or not any more.
+        Whatever is held is sent first. Raises RuntimeError when the exchange cannot be detached, or no longer.
         """
 
     def end_tunnel(self) -> None:
-        """End a detached connection politely. Has no effect the second time."""
+        """End a detached connection properly. Idempotent."""

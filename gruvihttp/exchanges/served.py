@@ -1,6 +1,6 @@
-"""`ServedExchange`: what a server's exchanges have in common, whatever version carries them.
+"""`ServedExchange`: what a server's exchanges have in common, whatever the version of HTTP.
 
-How a response was ended, what was counted and noted, and what follows from that. What is sent is not known here.
+It knows how a response was ended, and what was counted and noted. What is sent is not known here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Ending(Enum):
 
     COMPLETE = "complete"
     BROKEN_OFF = "broken off"  # in the middle, so that the peer sees it
-    DETACHED = "detached"  # with HTTP on this connection, or stream
+    DETACHED = "detached"  # the connection or stream has left HTTP
 
 
 COMPLETE, BROKEN_OFF, DETACHED = Ending  # by these names, since looking a member up in its class is slow
@@ -58,7 +58,7 @@ class ServedExchange:
 
     @property
     def detached(self) -> bool:
-        """Whether the connection has left HTTP with this exchange. What else is answered has no effect then."""
+        """Whether the connection has left HTTP with this exchange. Answering has no effect then."""
         return self.ending is DETACHED
 
     def end_content(self, trailers: Headers) -> None:
@@ -76,7 +76,7 @@ class ServedExchange:
         raise NotImplementedError
 
     def finish_with_error(self, status: int) -> None:
-        """Answer with nothing but a status, in place of what was given. Only possible until the head has left."""
+        """Answer with a bare status instead of what was given. Only possible until the head has left."""
         head, content = plain_error(status)
         self.response_trailers.clear()
         self.send_head(head)
@@ -84,12 +84,12 @@ class ServedExchange:
 
 
 class _NoContent(StreamReader):
-    """For requests without content. It holds nothing, so one serves all; who closes it closes it for nobody else."""
+    """The reader of requests without content. It holds nothing, so one object serves all of them and never closes."""
 
     __slots__ = ()
 
     def close(self) -> None:
-        """Nothing: others may be reading."""
+        """Does nothing: other exchanges may be using it."""
 
 
 NO_CONTENT = _NoContent.complete()

@@ -1,4 +1,4 @@
-"""`Tunnel`: a connection or a stream that has left HTTP, whose first bytes were received before that was known."""
+"""`Tunnel`: a connection or a stream that has left HTTP; its first bytes may have been received before it did."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Tunnel"]
 
 
 class Tunnel:
-    """A channel that gives `leading` first, and then what it receives. All else is the channel's own.
+    """A channel that gives `leading` first, and then what it receives. Everything else is the channel's own.
 
-    `draining` says whether the server wants it to end; `on_drain` is called, in the hub, when it begins to want that.
+    `draining` says that the server is stopping and wants it to end; `on_drain` is called, in the hub, when that begins.
     """
 
     __slots__ = ("_leading", "channel", "draining", "on_drain")
@@ -31,18 +31,18 @@ class Tunnel:
         return f"<Tunnel {len(self._leading)} bytes held, {self.channel!r}>"
 
     def drain(self) -> None:
-        """Tell whoever has it that it is to end. Does not block."""
+        """Tell its user that it is to end. Does not block."""
         self.draining = True
         if self.on_drain is not None:
             self.on_drain()
 
     @property
     def leading_bytes(self) -> int:
-        """How many bytes came before it was a tunnel, and were not received from it yet."""
+        """How many bytes arrived before it was a tunnel, and were not taken yet."""
         return len(self._leading)
 
     def try_receive(self) -> bytes | None:
-        """What is here already, ``b""`` at the end of the stream, None if there is nothing yet. Never waits."""
+        """What has arrived already, ``b""`` at the end of the stream, None if there is nothing yet. Never waits."""
         return self.take_leading() or self.channel.try_receive()
 
     def receive(self, deadline: float | None = None, phase: str = "read") -> bytes:
@@ -50,6 +50,6 @@ class Tunnel:
         return self.take_leading() or self.channel.receive(deadline, phase)
 
     def take_leading(self) -> bytes:
-        """The bytes that came before the connection was one, once."""
+        """The bytes that arrived before it was a tunnel. They are given once."""
         leading, self._leading = self._leading, b""
         return leading

@@ -1,7 +1,7 @@
 """`Turns`: greenlets of one connection that wait for something which another greenlet does.
 
-They are told that something has happened, never what: whoever is woken looks again. What they wait for is not known
-here.
+They learn that something has happened, never what: a greenlet that is woken looks again. What they wait for is not
+known here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOOK_SECONDS = 1.0
 
 
 class _Waiting:
-    """One greenlet that waits, on behalf of `subject`."""
+    """A waiting greenlet. `subject` is what it needs."""
 
     __slots__ = ("event", "subject")
 
@@ -37,21 +37,21 @@ class _Waiting:
 
 
 class Turns:
-    """Those who wait. False while nobody does, so that asking costs little."""
+    """The waiting greenlets. False while there are none, so that asking costs little."""
 
     __slots__ = ("waiting",)
 
     def __init__(self) -> None:
-        self.waiting: list[_Waiting] = []  # not to be changed by others, who ask it whether anybody waits
+        self.waiting: list[_Waiting] = []  # public to be tested for emptiness at least cost; not to be changed
 
     def __bool__(self) -> bool:
         return bool(self.waiting)
 
     def wait(self, subject: object, deadline: float | None, phase: str, on: Iterable[GreenletRef] = ()) -> None:
-        """Wait until woken, or until one of the greenlets `on` has ended. May return for nothing.
+        """Wait until woken, or until one of the greenlets `on` has ended. May return without a reason.
 
-        Raises Timeout(phase) at `deadline`. Who leaves by an exception should wake the others: the wake-up that is
-        lost with it may have been the only one.
+        Raises Timeout(phase) at `deadline`. A caller that is left by an exception should wake the others: the wake-up
+        that is lost with it may have been the only one.
         """
         if deadline is not None and deadline <= monotonic():
             raise Timeout(f"timed out: {phase}", phase=phase)
@@ -70,7 +70,7 @@ class Turns:
                 one.unlink(wake)
 
     def wake(self, subject: object) -> bool:
-        """Wake those who wait on behalf of `subject`. Were there any?"""
+        """Wake the greenlets that need `subject`. True if there are any."""
         found = False
         for waiting in self.waiting:
             if waiting.subject is subject:
@@ -79,19 +79,19 @@ class Turns:
         return found
 
     def wake_all(self) -> None:
-        """Wake everybody."""
+        """Wake all of them."""
         for waiting in self.waiting:
             waiting.event.set()
 
     def wake_if(self, may_go_on: Callable[[object], bool]) -> None:
-        """Wake those who wait on behalf of a subject of which that is true."""
+        """Wake the greenlets for whose subject that is true."""
         for waiting in self.waiting:
             if may_go_on(waiting.subject):
                 waiting.event.set()
 
 
 def is_alive(reference: GreenletRef | None) -> bool:
-    """Can this greenlet still do anything?"""
+    """Whether this greenlet has not ended. It may not have started yet."""
     one = None if reference is None else reference()
     return one is not None and not one.dead
 
@@ -99,7 +99,10 @@ def is_alive(reference: GreenletRef | None) -> bool:
 def _watch(
     references: Iterable[GreenletRef], wake: Callable[[], object]
 ) -> tuple[list[tuple[Any, Callable[..., object]]], bool]:  # Any: gevent's Greenlet, whatever it runs
-    """Have `wake` called when a greenlet ends; and whether there are some that cannot be watched."""
+    """Have `wake` called when one of the greenlets ends.
+
+    Returns what is to be unlinked later, and whether there are greenlets that cannot be watched.
+    """
 
     def ended(_: object) -> None:
         wake()

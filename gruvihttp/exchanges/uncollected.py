@@ -1,7 +1,7 @@
-"""`Uncollected`: exchanges whose responses nobody has asked for yet, and which of them a greenlet gets.
+"""`Uncollected`: exchanges whose responses have not been collected yet, and which of them a greenlet gets.
 
-Each greenlet gets the responses to its own requests, in their order. A greenlet that has made none gets the oldest one
-that nobody waits for. Connections and versions are not known here.
+Each greenlet gets the responses to its own requests, in the order of the requests. A greenlet that has made no request
+gets the oldest response that no other greenlet waits for. Connections and versions are not known here.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from gruvihttp.exchanges.turns import GreenletRef, is_alive
 
 __all__ = ["Uncollected"]
 
-# From so many on it is looked whether there are failed ones among them that nobody is left to ask for
+# From this number on, exchanges are dropped that have failed and whose greenlets have ended
 _MANY = 64
-# Greenlets are remembered that have made requests. From so many on it is looked which of them have ended.
+# From this number on, greenlets are forgotten that have made requests and have ended
 _MANY_ASKERS = 64
 
 
 class Collectable(Protocol):
-    """What must be known of an exchange."""
+    """What an exchange has to offer here."""
 
-    greenlet: GreenletRef  # who asked
+    greenlet: GreenletRef  # the one that made the request
     owner: Any
-    wanted: bool  # somebody waits for it
+    wanted: bool  # a greenlet waits for the response
 
     @property
     def failed(self) -> bool:
@@ -38,22 +38,22 @@ X = TypeVar("X", bound=Collectable)
 
 
 class Uncollected(deque[X]):
-    """A queue, from which one's own is taken.
+    """A queue of exchanges, of which each greenlet takes its own.
 
-    It is a deque, for whoever knows that the oldest is the one need not ask for more. `in_order` says that responses
-    come in the order of the requests, so that nobody can have a later one of his first.
+    It is a deque so that a caller that knows that the oldest one is wanted can take that directly. `in_order` says that
+    responses arrive in the order of the requests, so that a greenlet cannot have a later one of its own first.
     """
 
     def __init__(self, *, in_order: bool = False) -> None:
         super().__init__()
         self._in_order = in_order
         self._many = _MANY
-        self.asker: GreenletRef | None = None  # the latest, who need not be remembered again
+        self.asker: GreenletRef | None = None  # the latest one: it is known to be among the askers
         self._askers: set[GreenletRef] = set()
         self._many_askers = _MANY_ASKERS
 
     def add(self, exchange: X) -> None:
-        """One more, of the greenlet that it says."""
+        """Append an exchange, and remember its greenlet."""
         if len(self) >= self._many:
             kept = [one for one in self if not one.failed or is_alive(one.greenlet)]
             self.clear()
@@ -64,7 +64,7 @@ class Uncollected(deque[X]):
             self.remember(exchange.greenlet)
 
     def remember(self, asker: GreenletRef) -> None:
-        """This greenlet makes requests, so others' responses are not for it."""
+        """Note that this greenlet makes requests of its own, so that it does not get the responses of others."""
         self.asker = asker
         self._askers.add(asker)
         if len(self._askers) > self._many_askers:
@@ -72,14 +72,14 @@ class Uncollected(deque[X]):
             self._many_askers = max(_MANY_ASKERS, 2 * len(self._askers))
 
     def drop(self, exchange: X) -> None:
-        """It is not to be collected (any more)."""
+        """Remove an exchange, if it is there."""
         if self and self[0] is exchange:
             self.popleft()
         elif exchange in self:
             self.remove(exchange)
 
     def choose(self, owner: Any = None) -> X:
-        """The one to collect: the owner's, or the calling greenlet's. Raises RuntimeError if there is none."""
+        """The exchange to collect: that of `owner`, or the calling greenlet's. Raises RuntimeError if there is none."""
         me = ref(getcurrent())
         found: X | None
         if owner is not None:
@@ -97,7 +97,7 @@ class Uncollected(deque[X]):
         return found
 
     def abandoned(self) -> list[X]:
-        """Those whose greenlets have ended, and that nobody waits for."""
+        """The exchanges whose greenlets have ended, and that no other greenlet waits for."""
         return [one for one in self if not one.wanted and not is_alive(one.greenlet)]
 
     def _find(self, owner: Any, me: GreenletRef) -> X:

@@ -1,6 +1,7 @@
-"""`Wakeups`: greenlets that wait for something to happen, and whoever tells them, in the hub or not.
+"""`Wakeups`: greenlets that wait for something to happen, and that the hub or another greenlet wakes.
 
-They are told that something has happened, never what: whoever is woken looks again. What it is, is not known here.
+They learn that something has happened, never what: a greenlet that is woken looks again. What it looks for is not known
+here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["Wakeups"]
 
 
 class Wakeups:
-    """Those who wait. False while nobody does."""
+    """The waiting greenlets. False while there are none."""
 
     __slots__ = ("_loop", "_waiting")
 
@@ -27,7 +28,7 @@ class Wakeups:
         return bool(self._waiting)
 
     def wait(self, deadline: float | None) -> bool:
-        """Wait until woken: True. False if `deadline`, a moment of ``time.monotonic()``, passes first."""
+        """Wait until woken. False if `deadline`, a moment of ``time.monotonic()``, passes first."""
         if deadline is None:
             self._wait()
             return True
@@ -39,7 +40,7 @@ class Wakeups:
         return False
 
     def wake(self) -> None:
-        """Let all of them go on, soon. Never switches."""
+        """Let all of them go on, in the next pass of the loop. Never switches."""
         if self._waiting:
             woken, self._waiting = self._waiting, []
             for waiter in woken:

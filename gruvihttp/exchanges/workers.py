@@ -1,9 +1,9 @@
 """`Workers`: greenlets that run one job after another.
 
-A new greenlet costs more than a small request, since CPython maps memory for its stack, and even a switch there and
-back costs a tenth of one. So greenlets that have done their job wait for the next, and the jobs that come up in one
-pass of the loop are run by one worker, in a row, as long as none of them waits. When one waits, another worker goes on
-with the rest: a job that waits delays nobody.
+A new greenlet costs more than a small request, since CPython maps memory for its stack, and even a switch to a
+greenlet and back costs a tenth of one. So a greenlet that has done its job waits for the next. The jobs of one pass of
+the loop are run by one worker, in a row, as long as none of them waits. When one waits, another worker goes on with the
+rest: a job that waits delays no other.
 
 Each job runs in a fresh `contextvars.Context`: what one request sets, the next does not see. (`gevent.local` data does
 stay with the greenlet, as it stays with the threads of a threaded server.) What a job is about is not known here.
@@ -34,11 +34,11 @@ class Workers:
         self._idle: list[_Worker] = []
         self._ready: deque[tuple[Job, Any]] = deque()
         self._later: deque[Callable[[], object]] = deque()
-        self._turn: Any = None  # a timer that is over at once, but not before all input has had its callback
+        self._turn: Any = None  # a timer of 0 seconds: it expires at once, but after the callbacks of all input
 
     @classmethod
     def of_hub(cls) -> Workers:
-        """The pool that all servers of this hub share. One of their own would leave its greenlets behind with them."""
+        """The pool that all servers of this hub share. A pool for each server would leave idle greenlets behind."""
         hub = get_hub()
         workers = _of_hubs.get(hub)
         if workers is None:
@@ -56,14 +56,14 @@ class Workers:
             get_hub().loop.run_callback(self._dispatch)
 
     def run_later(self, job: Job, argument: Any) -> None:
-        """`run`, but in line with all others who have had much: see `pause`."""
+        """`run`, but in line with the greenlets that pause: see there."""
         self._queue_up(partial(self.run, job, argument))
 
     def pause(self) -> None:
-        """Let this greenlet wait in line with all others who have had much.
+        """Let this greenlet, which has had much of the hub's time, wait in line with others that have.
 
-        One of them goes on in each pass of the loop. So those who want little wait for one of them at most, however
-        many there are, and the line moves as fast as there is time.
+        One of them goes on in each pass of the loop. So short jobs wait for one of them at most, however many there
+        are, and the line moves as fast as there is time.
         """
         turn = getcurrent().switch
         self._queue_up(turn)
@@ -138,5 +138,5 @@ class _Worker(Greenlet):  # type: ignore[type-arg]  # generic in the stubs only
                 except GreenletExit:  # killed while it did nothing: somebody kept a reference
                     idle.remove(self)
                     return
-                except BaseException:  # a Timeout that a former job forgot to cancel
+                except BaseException:  # a Timeout that an earlier job forgot to cancel
                     continue

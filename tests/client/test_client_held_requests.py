@@ -289,7 +289,7 @@ def test_interruption_while_held_requests_leave_makes_the_connection_unusable(na
         narrow.client.request("POST", "/", body=b"x" * 1000)
     with pytest.raises(gevent.Timeout), gevent.Timeout(0.02):
         narrow.client.getresponse(None)
-    with pytest.raises(HttpError, match="Timeout struck"):
+    with pytest.raises(HttpError, match="interrupted by Timeout"):
         narrow.client.request("GET", "/")
 
 

@@ -4,8 +4,8 @@ Requests leave in the order in which they were begun. The first request on an id
 responses are due, a small and complete one is held, to leave with others: see `sending`. How responses are
 received is described in `receiving`, and which request they answer in `due`.
 
-Many greenlets may send. A request that comes in pieces keeps the others waiting until it has ended; if the greenlet
-that was at it has ended without it, the connection is given up.
+Many greenlets may send. A request in pieces keeps the others waiting until it has ended. If its greenlet ends without
+finishing it, the connection is given up.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gruvihttp.sansio.wire import MessageWriter
 
 __all__ = ["ClientConnection"]
 
-_WRITING = object()  # what greenlets wait for that want to send
+_WRITING = object()  # what greenlets need that want to send
 
 
 class ClientConnection(RequestSender):
@@ -61,15 +61,15 @@ class ClientConnection(RequestSender):
         return f"<ClientConnection {due} responses due, {state}, {self._channel!r}>"
 
     def collect(self, timeout: float | None = -1, owner: Any = None) -> Http1ClientExchange:
-        """An exchange that was not collected yet, once the head of its response has come.
+        """The next exchange of the calling greenlet, once the head of its response has arrived.
 
-        It is the oldest one of the calling greenlet; for a greenlet that has made no request, the oldest one that no
-        other greenlet waits for; with `owner`, that one's. `timeout` is in seconds: negative means the `read` of the
-        request's timeouts, None for ever.
+        That is its oldest uncollected one. A greenlet that has made no request gets the oldest one that no other
+        greenlet waits for. With `owner`, it is that owner's exchange. `timeout` is in seconds: negative means the
+        `read` of the request's timeouts, None for ever.
 
         Raises RuntimeError if there is none, if an older one of this greenlet was not collected, if the content of
-        the one before was not read to its end, or if another greenlet waits for it. Raises Timeout, after which one
-        may try again, and whatever has become of the exchange, in which case it stays uncollected.
+        the previous one was not read to its end, or if another greenlet waits for it. Raises Timeout, after which it
+        may be called again, and the exchange's failure, with which the exchange stays uncollected.
         """
         me = ref(getcurrent())
         uncollected = self._uncollected
@@ -97,7 +97,7 @@ class ClientConnection(RequestSender):
         if exchange.ahead_bytes:
             self._ahead_bytes -= exchange.ahead_bytes
             exchange.ahead_bytes = 0
-            self._turns.wake_all()  # there is room now for more
+            self._turns.wake_all()  # there is room to parse more
         return exchange
 
     # whole requests
@@ -109,10 +109,9 @@ class ClientConnection(RequestSender):
 
         `timeouts` are the connection's if not given. `upgrade` names the protocols that the fields offer.
 
-        Returns when the system has all of it, when it is held, or when a response has come that makes the rest
-        pointless. Raises HttpError when the connection takes no more requests, RuntimeError when another one of this
-        greenlet is not finished, TransportError or Timeout when this one could not be sent; then it has no response
-        to collect.
+        Returns when the system has all of it, when it is held, or when a response makes the rest pointless. Raises
+        HttpError when the connection takes no more requests, RuntimeError when this greenlet has another unfinished
+        request, TransportError or Timeout when this one could not be sent; then there is no response to collect.
         """
         method, target, content, outline = request
         assert content is not None
@@ -137,7 +136,7 @@ class ClientConnection(RequestSender):
         self.request_done(exchange)
 
     def _new_exchange(self, method: bytes, owner: Any, timeouts: Timeouts | None) -> Http1ClientExchange:
-        """An exchange of the calling greenlet, once it may be sent."""
+        """Make an exchange of the calling greenlet, once its request may be sent."""
         me = ref(getcurrent())
         timeouts = timeouts or self._timeouts
         deadline = None if timeouts.total is None else moment_after(timeouts.total)
@@ -153,7 +152,7 @@ class ClientConnection(RequestSender):
         return exchange
 
     def _await_my_turn(self, me: GreenletRef, timeouts: Timeouts, total: float | None) -> None:
-        """Wait while another greenlet sends. Its request is on the wire in part, and nothing fits into it."""
+        """Wait while another greenlet sends: a part of its request is on the wire, and the rest must follow first."""
         deadline, phase = moment_after(timeouts.write), "write"
         if total is not None and (deadline is None or total < deadline):
             deadline, phase = total, "total"
@@ -170,7 +169,7 @@ class ClientConnection(RequestSender):
                 self.abandon(writing, "the greenlet that was sending a request has ended before it")
 
     def _head(self, method: bytes, target: bytes, outline: Outline) -> bytes:
-        """A request's head. What follows the target is kept for the next request, which often has the same fields."""
+        """The head of a request. All after the target is kept for the next request, which often has the same fields."""
         version, fields, *_ = outline
         if fields is not self._tail_fields:
             self._tail_fields = fields
@@ -213,7 +212,7 @@ class ClientConnection(RequestSender):
             self._transmit(exchange, buffers)
 
     def request_done(self, exchange: Http1ClientExchange) -> None:
-        """No more of this request will be sent."""
+        """Note that no more of this request will be sent."""
         self._due.writing = None
         if self._turns.waiting:
             self._turns.wake(_WRITING)
@@ -223,7 +222,7 @@ class ClientConnection(RequestSender):
             self._due.close_if_done()
 
     def abandon(self, exchange: Http1ClientExchange, reason: str) -> None:
-        """Give up a request: for nothing, if no byte of it was sent; else the connection goes with it."""
+        """Give up a request. If a part of it has been sent, the connection is given up, too."""
         was_open = exchange.upload is OPEN
         exchange.upload = STOPPED
         self._withdraw(exchange)
@@ -232,13 +231,13 @@ class ClientConnection(RequestSender):
         self._disappoint(exchange)
 
     def _disappoint(self, exchange: Http1ClientExchange) -> None:
-        """Tell a greenlet that waits for the response to another one's request that none is coming."""
+        """Fail the exchange for a greenlet that waits for its response, which there will not be."""
         if exchange.wanted and exchange.failure is None:
             exchange.failure = HttpError("the request was not sent as a whole, so nothing will answer it")
             self._turns.wake_all()
 
     def _withdraw(self, exchange: Http1ClientExchange) -> None:
-        """Let nobody collect the response to a request that its owner never got hold of."""
+        """Remove an exchange whose request has failed, so that its response is not waited for."""
         if self._due.writing is exchange:
             self._due.writing = None
             self._turns.wake(_WRITING)
@@ -248,9 +247,9 @@ class ClientConnection(RequestSender):
             self._awaiting.pop()
 
     def await_permission(self, exchange: Http1ClientExchange, seconds: float) -> None:
-        """Wait until the server wants the content of a request, or has answered without it, but no longer than that.
+        """Wait until the server wants the content of a request, or has answered without it; at most `seconds`.
 
-        RFC 9110 §10.1.1: a server may not know the expectation, so nobody waits for ever.
+        RFC 9110 §10.1.1: a server may ignore the expectation, so the wait must be bounded.
         """
         deadline = moment_after(seconds)
         try:
@@ -260,7 +259,7 @@ class ClientConnection(RequestSender):
                 elif not self._due.step():
                     self._receive(exchange, deadline)
         except Timeout:
-            if exchange.failure is not None:  # that was the time of the whole exchange
+            if exchange.failure is not None:  # the time of the whole exchange is used up
                 raise
         finally:
             self._pass_on()
@@ -271,16 +270,16 @@ class ClientConnection(RequestSender):
 
     @property
     def is_idle(self) -> bool:
-        """Whether all is answered to the end, and another request may be sent, as far as is known without looking."""
+        """Whether every response has ended and another request may be sent, as far as is known without looking."""
         due = self._due
         return not (due.refusal or due.awaiting or due.unsent or due.writing or self._uncollected)
 
     def let_go(self) -> bool:
-        """If the connection is idle, forget the latest response: whoever has it may read it later. Else False."""
+        """If the connection is idle, forget the latest response, which may be read later. False if it is not idle."""
         latest = self._collected
         awaiting = self._awaiting
         if latest is not None and awaiting:
-            # that its end was not seen yet does not count, if the end is here
+            # if only the end of its content is missing, and has arrived, take that first
             while not latest.content.buffer_size and awaiting and awaiting[0] is latest and self._due.step():
                 pass
         if not self.is_idle:
@@ -289,7 +288,7 @@ class ClientConnection(RequestSender):
         return True
 
     def stays_idle(self) -> bool:
-        """Look whether an idle connection can still be used. It is closed if not. Never waits."""
+        """Whether an idle connection can still be used; if not, it is closed. Never waits."""
         if self.is_idle:
             self._due.see_whether_idle()
         return self._due.refusal is None

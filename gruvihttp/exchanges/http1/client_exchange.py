@@ -20,7 +20,7 @@ from gruvihttp.sansio.wire import MessageWriter
 
 __all__ = ["OPEN", "SENT", "STOPPED", "UNSENT", "Http1ClientExchange"]
 
-# What has become of a request: nothing of it has left; some has; all has; the rest will not
+# How much of a request has left: nothing; some; all; some, and the rest will not
 UNSENT, OPEN, SENT, STOPPED = "unsent", "open", "sent", "stopped"
 
 
@@ -53,9 +53,9 @@ class Http1ClientExchange:
     ahead_bytes = 0  # of the response, parsed before anybody asked for it
     head = b""  # of the request, until it is sent
     deadline: float | None = None  # for the whole exchange
-    upgrade = b""  # the protocols that the request offers to change to
+    upgrade = b""  # the protocols that the request offers
     wanted = False  # a greenlet waits for the response
-    reading: GreenletRef | None = None  # who waits for content
+    reading: GreenletRef | None = None  # the greenlet that waits for content
 
     def __init__(
         self, connection: Carrier, method: bytes, owner: Any, timeouts: Timeouts, greenlet: GreenletRef
@@ -64,7 +64,7 @@ class Http1ClientExchange:
         self.method = method
         self.owner = owner
         self.timeouts = timeouts
-        self.greenlet = greenlet  # whose it is: who asked, then who collected, then who reads
+        self.greenlet = greenlet  # the one that has it: that asked, then that collected, then that reads
 
     def __repr__(self) -> str:
         status = "no response" if self.response is None else self.response.status_code
@@ -109,12 +109,12 @@ class Http1ClientExchange:
         self._connection.abandon(self, reason)
 
     def close(self) -> None:
-        """Drop what is left of the content."""
+        """Drop the rest of the content."""
         if not self.content.eof and self.failure is None:
             self._connection.discard(self)
 
     def pull(self) -> None:
-        """Have more of the content fed to its reader, or its end: this is the reader's source."""
+        """Feed more of the content, or its end, to the reader, whose source this is."""
         if self.failure is not None:
             raise fresh(self.failure)
         self._connection.pull(self)

@@ -1,13 +1,13 @@
 """`DueResponses`: the responses that are due on an HTTP/1 client connection, and which request each of them answers.
 
-The theory. Nothing in a response says which request it answers; only their order does. So `awaiting` is the parser's
-queue: the next bytes belong to its first entry, which leaves when its final response has ended. Informational
-responses take nothing out of it. Requests that are complete but held back stand in `unsent`.
+The theory. Nothing in a response says which request it answers; only the order does. So `awaiting` is the parser's
+queue: the next bytes belong to its first entry, which is removed when its final response has ended. Informational
+responses remove nothing. Requests that are complete but held back are in `unsent`.
 
 Each exchange ends in one of two ways: with its response, or with a `failure`. A connection takes no more requests
 once it has a `refusal`.
 
-Who waits for responses, where bytes come from, and how requests leave is not known here.
+Which greenlets wait for responses, where bytes come from, and how requests leave is not known here.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ OnInformational = Callable[[Http1ClientExchange, InformationalResponse], object]
 
 
 class DueResponses:
-    """What has been asked on a connection and not been answered yet, and whether more may be asked.
+    """The requests of a connection that are not answered yet, and whether there may be more of them.
 
-    `turns` are those to wake when something has failed; `backlog` is what will be given to `reader` later.
+    `turns` are the greenlets to wake when something has failed; `backlog` holds bytes that go to `reader` later.
     """
 
     __slots__ = (
@@ -66,14 +66,14 @@ class DueResponses:
         self.reader = ResponseReader(limits)
         self.awaiting: deque[Http1ClientExchange] = deque()
         self.unsent: list[Http1ClientExchange] = []  # complete requests that have not left yet
-        self.writing: Http1ClientExchange | None = None  # whose request is not finished
+        self.writing: Http1ClientExchange | None = None  # the one whose request is not finished
         self.sender: greenlet | None = None  # the one in channel.send
         self.refusal: Error | None = None
 
     # events
 
     def step(self) -> bool:
-        """Handle the next event. False if more bytes are needed for one, or nothing is due."""
+        """Handle the next event. False if that needs more bytes, or no response is due."""
         awaiting = self.awaiting
         if not awaiting:
             return False
@@ -150,7 +150,7 @@ class DueResponses:
     def _end_with(self, exchange: Http1ClientExchange, response: Response) -> None:
         """No further request will be answered after this one."""
         error = HttpError("the server closes the connection after the response to an earlier request")
-        # RFC 9112 §9.6: who announces the close does not act on what comes after. Who just closes may have.
+        # RFC 9112 §9.6: a server that announces the close does not act on later requests; one that just closes may.
         error.retryable = not persists(response)
         self.awaiting.popleft()
         self.give_up(error)
@@ -174,7 +174,7 @@ class DueResponses:
         self.awaiting.clear()
 
     def _switch_protocol(self, exchange: Http1ClientExchange, response: InformationalResponse) -> None:
-        """RFC 9110 §7.8: the server has changed to a protocol that we offered. It had better be one of them."""
+        """RFC 9110 §7.8: the server has changed to another protocol, which must be one of those that we offered."""
         chosen = set(list_members(b",".join(value for name, value in response.headers if name == b"upgrade")))
         if exchange.upload is not SENT or not chosen or not chosen <= set(list_members(exchange.upgrade)):
             self.fail(RemoteProtocolError("the server switches to a protocol that nobody asked for"))
@@ -200,7 +200,7 @@ class DueResponses:
             self.refusal = error
 
     def give_up(self, error: Error) -> None:
-        """Nothing that is due, or has not left yet, will be answered."""
+        """Let every request fail that is not answered yet, whether it has left or not."""
         lost = [*self.awaiting, *self.unsent]
         error.unanswered = owners(exchange for exchange in lost if exchange.response is None)
         for exchange in lost:
@@ -211,18 +211,18 @@ class DueResponses:
         self._turns.wake_all()
 
     def fail(self, error: Error) -> None:
-        """Give up, and drop the connection."""
+        """`give_up`, and drop the connection."""
         self.give_up(error)
         self._backlog.clear()
         self._channel.abort()
 
     def _wake_sender(self) -> None:
-        """Another greenlet may be stuck in sending what nobody wants any more: end that."""
+        """End the sending of another greenlet, which may be stuck in what is no longer wanted."""
         if self.sender is not None and self.sender is not getcurrent():
             self._channel.shutdown_write()
 
     def close_if_done(self) -> None:
-        """Close the connection if nothing is sent or received on it any more."""
+        """Close the connection if nothing is being sent or received on it."""
         if self.awaiting or self.writing is not None:
             return
         if self._channel.broken:
@@ -233,7 +233,10 @@ class DueResponses:
     # may there be a request?
 
     def see_whether_idle(self) -> None:
-        """Nothing is due, so nothing may have come: it could be taken for the response to what is sent next."""
+        """Refuse further requests if input has arrived on the idle connection, and close it. Never waits.
+
+        Nothing is due, so input is the server's end, or could be taken for the response to the next request.
+        """
         if self._channel.is_quiet():
             return
         try:
@@ -247,7 +250,7 @@ class DueResponses:
         self._channel.abort()
 
     def refused(self) -> HttpError:
-        """What to raise for a request that is refused."""
+        """The error for a request that is refused."""
         error = HttpError(f"the connection cannot be used any more: {self.refusal}; close it and connect again")
         error.__cause__ = self.refusal
         error.retryable = True  # nothing of the request was sent
@@ -255,10 +258,10 @@ class DueResponses:
 
 
 def owners(exchanges: Iterable[Http1ClientExchange]) -> list[Any]:
-    """Whom the exchanges belong to."""
+    """The owners of the exchanges."""
     return [exchange.owner for exchange in exchanges]
 
 
 def _not_asked_for() -> HttpError:
-    """Why a connection is of no use on which a response came without a request."""
+    """Why a connection is unusable that has received a response without a request."""
     return HttpError("the server sent something that was not asked for")

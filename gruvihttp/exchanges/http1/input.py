@@ -1,7 +1,7 @@
-"""`Http1Input`: the content of requests on a server's HTTP/1 connection, as handlers pull it and as nobody does.
+"""`Http1Input`: the content of requests on a server's HTTP/1 connection: pulled by handlers, or dropped.
 
-Content is received when a handler asks for it, and not before, which is all the back-pressure there is to have. What
-no handler has read is dropped within bounds, so that the next request can be found. Heads are not read here.
+Content is received when a handler asks for it, and not before, which is all the back-pressure that is needed. What
+handlers leave unread is dropped within bounds, so that the next request can be found. Heads are not read here.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class Http1Input(Http1Output):
     def __init__(self, channel: Channel, config: ServerConfig) -> None:
         super().__init__(channel, config)
         self.drain_bytes = config.drain_bytes  # the most unread content that is dropped to keep the connection
-        self.drains_chunks = config.reject_upload == "drain"  # though nobody knows how much that is
+        self.drains_chunks = config.reject_upload == "drain"  # though its length is unknown
         self._reader = RequestReader(config.limits, strict=True)
 
     def peer_has_gone(self) -> bool:
-        """Has the peer ended its side of the connection? Never waits."""
+        """Whether the peer has ended its side of the connection. Never waits."""
         return self._reader.buffer.ended or self.channel.peer_has_ended()
 
     def receive_content(self, exchange: Http1ServerExchange) -> bytes:
         """The next piece of the request's content, b"" at its end; waits for it.
 
         Raises RemoteProtocolError, Timeout("content") or TransportError; the connection will not persist then.
-        LocalProtocolError if the exchange is over: what comes now belongs to another one.
+        LocalProtocolError if the exchange is over: what arrives now belongs to another one.
         """
         if self.current is not exchange:
             raise LocalProtocolError("the exchange is over")

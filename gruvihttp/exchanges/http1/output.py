@@ -1,8 +1,8 @@
 """`Http1Output`: what a server's HTTP/1 connection sends, and when that leaves.
 
-Output is *held* as long as that costs nobody anything: until the handler has finished, until 64 KiB are there, or
-until anything in this thread waits, for then the hub runs and flushes what is held. So a small answer is one send
-however many pieces it is made of, and answers to pipelined requests that are ready together leave together.
+Output is *held* as long as nobody waits for it: until the handler has finished, until there are 64 KiB, or until
+anything in this thread waits, for then the hub runs and flushes what is held. So a small response is one send however
+many pieces it is made of, and responses to pipelined requests that are ready together leave together.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from gruvihttp.net.channel import Channel
 
 __all__ = ["Http1Output"]
 
-_STRETCH_BYTES = 1 << 17  # of content without a pause: some tens of microseconds
-_PIECE_BYTES = 1 << 14  # what a piece counts for, though it may be a byte
+_STRETCH_BYTES = 1 << 17  # of content between two pauses: some tens of microseconds
+_PIECE_BYTES = 1 << 14  # what a piece counts for at least, since even a byte takes time
 
 
 class Http1Output(Http1Phases):
-    """A connection with output. `current` is the exchange that is being answered, if there is one."""
+    """A connection that sends. `current` is the exchange that is being answered, if there is one."""
 
     __slots__ = (
         "_flush_wanted",
@@ -40,7 +40,7 @@ class Http1Output(Http1Phases):
     def __init__(self, channel: Channel, config: ServerConfig) -> None:
         super().__init__(channel, config)
         self.current: Http1ServerExchange | None = None
-        self.common = config.common_lines  # what every response says
+        self.common = config.common_lines  # of every response
         self.held_bytes = 0
         self._held: list[Any] = []
         self._flush_wanted = False
@@ -51,7 +51,7 @@ class Http1Output(Http1Phases):
 
     @property
     def write_timeout(self) -> float | None:
-        """How long a peer may read nothing, in seconds."""
+        """How long the peer may go without reading anything, in seconds; None: for ever."""
         return self._stall
 
     def hold(self, *buffers: Any) -> None:
@@ -85,9 +85,9 @@ class Http1Output(Http1Phases):
             self._sending = False
 
     def pause_at_times(self, size: int) -> None:
-        """To be called for each piece of content, either way, with its bytes: after some, others have their turn.
+        """Call this for each piece of content, received or sent, of `size` bytes. Now and then it lets others run.
 
-        A peer that is as quick as we are never makes us wait, and would keep the hub to itself.
+        A peer that is as quick as we are never makes us wait, and would otherwise keep the hub to itself.
         """
         self._stretch += size if size > _PIECE_BYTES else _PIECE_BYTES
         if self._stretch >= _STRETCH_BYTES:
@@ -125,12 +125,12 @@ class Http1Output(Http1Phases):
         output = b"".join(self._held)
         try:
             rest = self.channel.try_send(output)
-        except TransportError:  # the worker will find out
+        except TransportError:  # the worker will meet it, too
             return
         self._tally.sent_bytes += len(output) - len(rest)
         self._held = [rest] if len(rest) else []
         self.held_bytes = len(rest)
-        if self._held:  # the worker may wait for long
+        if self._held:  # the worker may wait for a long time
             self.channel.when_writable(self._flush_in_hub)
 
     def _end(self) -> None:

@@ -1,6 +1,6 @@
-"""`Http1Parking`: a server's HTTP/1 connection while nobody works on it: parked on its channel, and read in the hub.
+"""`Http1Parking`: a server's HTTP/1 connection while no worker has it: parked on its channel, and read in the hub.
 
-When a head is complete, or cannot be, or is late, a worker takes over. What workers do is not known here.
+When a head is complete, malformed or late, a worker takes over. What workers do is not known here.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from gruvihttp.sansio.sentinels import NEED_DATA
 
 __all__ = ["Http1Parking"]
 
-# The first line of what begins a connection of HTTP/2; what follows it may come later
+# The first line of the preface of HTTP/2; the rest may arrive later
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
-# A round trip on any line: whoever has connected sends its request within that.
+# A round trip on any line: a client that has just connected sends its request within that time.
 _FRESH_SECONDS = 1.0
 
 
 class Http1Parking(Http1Input):
-    """A connection that can be parked. What its workers do is a subclass's."""
+    """A connection that can be parked. A subclass says what its workers do."""
 
     __slots__ = ("_idle_seconds", "_is_fresh", "_worker", "may_persist", "on_preface")
 
@@ -52,7 +52,7 @@ class Http1Parking(Http1Input):
         raise NotImplementedError
 
     def _answer_and_close(self, status: int | None) -> None:
-        """Say that and nothing more; None says nothing. What is held goes first."""
+        """Answer with a bare status, or with None not at all, and close. What is held is sent first."""
         raise NotImplementedError
 
     # the hub's side
@@ -63,16 +63,16 @@ class Http1Parking(Http1Input):
         self._listen()
 
     def shutdown(self) -> None:
-        """Close as soon as no request is being served: at once if idle, else with the answer, which says so.
+        """Close as soon as no request is being served: at once if idle, else with the response, which announces it.
 
-        A connection that has not had a request yet gets a moment for its first: that is on its way, or has no excuse.
-        Whoever has taken the connection away from HTTP is told.
+        A connection that has not had a request yet gets a moment for its first, which may be on its way. If the
+        connection has left HTTP, its tunnel is told.
         """
         self.may_persist = False
         if self.current is not None and self.current.tunnel is not None:
             self.current.tunnel.drain()
         if self.phase is IDLE:
-            self._readable()  # what has arrived already is answered
+            self._readable()  # a request that has arrived already is answered
         if self.phase is IDLE:
             if self._is_fresh:
                 self._enter(IDLE, _FRESH_SECONDS)
@@ -86,7 +86,7 @@ class Http1Parking(Http1Input):
         return self.since + _FRESH_SECONDS if self._is_fresh else self.since
 
     def evict(self) -> bool:
-        """Close because somebody else needs the place. False if a request has arrived: that is answered."""
+        """Close, because another client needs the place. False if a request has arrived, which is answered then."""
         if self.phase is IDLE:
             self._readable()
         if self.phase is not IDLE:
@@ -137,12 +137,12 @@ class Http1Parking(Http1Input):
             raise
 
     def _has_preface(self) -> bool:
-        """Is what was refused the beginning of HTTP/2, from a client that knows that we speak it? (RFC 9113 §3.3)"""
+        """Whether what was refused is HTTP/2, from a client that knows that we speak it (RFC 9113 §3.3)."""
         buffer = self._reader.buffer
         return buffer.data.startswith(_HTTP2_PREFACE, buffer.start)
 
     def _give_to(self, successor: Callable[[bytes], object]) -> None:
-        """Let somebody else have the connection and what has come on it."""
+        """Hand over the connection, with what has arrived on it."""
         self._unpark()
         self._end()
         successor(self._reader.trailing_data[0])
@@ -184,7 +184,7 @@ class Http1Parking(Http1Input):
     def _expire(self) -> None:
         phase = self.phase
         if phase is IDLE or phase is HEAD:
-            self._readable()  # what has come in time may have had to wait for us
+            self._readable()  # what has arrived in time may have had to wait for us
         if self.phase is phase:
             super()._expire()
 

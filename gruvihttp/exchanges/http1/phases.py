@@ -1,8 +1,8 @@
 """`Http1Phases`: the phases of a server's HTTP/1 connection, how long each may last, and how the last ones go.
 
-A connection is in one phase: IDLE (no byte of a request), HEAD (some), BUSY (a worker has it), CLOSING (nothing is
-sent any more, what comes is dropped, so that our last bytes are not lost to a reset), CLOSED. One alarm watches over
-all of them, as no two last at the same time. What is received and sent in them is not known here.
+A connection is in one phase: IDLE (no byte of a request has arrived), HEAD (some have), BUSY (a worker has it), CLOSING
+(nothing more is sent, and what arrives is dropped, so that our last bytes are not lost to a reset), CLOSED. One alarm
+serves all of them. What is received and sent in them is not known here.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Phase(Enum):
     CLOSED = "closed"
 
 
-# by these names, for looking a member up in its class costs more than all else that is done with it
+# under names of their own, since looking up a member in its class is slow
 IDLE, HEAD, BUSY, CLOSING, CLOSED = Phase
 
 
 class Http1Phases:
-    """A connection that is in a phase, since a moment."""
+    """A connection that is in a phase, and since when."""
 
     __slots__ = ("_alarm", "_config", "_loop", "_parked", "_tally", "channel", "phase", "since")
 
@@ -50,11 +50,11 @@ class Http1Phases:
         self._parked = False
 
     def _enter(self, phase: Phase, seconds: float | None) -> None:
-        """Begin a phase that may last so long."""
+        """Begin a phase that may last `seconds`, or for ever."""
         self.phase = phase
         self.since = now = monotonic()
         if seconds is None:
-            self._alarm.clear()  # of the phase before
+            self._alarm.clear()  # that of the previous phase
         else:
             self._alarm.set(now + seconds)
 
@@ -68,18 +68,18 @@ class Http1Phases:
             self.abort()
 
     def _head_is_late(self) -> None:
-        """In the hub: a request has begun, and its head is not there in time."""
+        """In the hub: a request has begun, and its head is not complete in time."""
         raise NotImplementedError
 
     def _unpark(self) -> None:
-        """Leave input where it is."""
+        """Stop reading: leave input in the system's buffer."""
         self._parked = False
         self.channel.unpark()
 
     # the end
 
     def _linger(self) -> None:
-        """All is sent: end our side, and wait until the peer has ended its own."""
+        """Everything is sent: end our side, and wait until the peer has ended its own."""
         self.channel.shutdown_write()
         self._enter(CLOSING, self._config.timeouts.linger)
         self.channel.park_and_drop(self._config.limits.linger_bytes, self._end_lingering)
@@ -95,7 +95,7 @@ class Http1Phases:
         self.channel.close()
 
     def abort(self) -> None:
-        """Cut the connection: the peer cannot take what it got for a whole response."""
+        """Reset the connection, so that the peer cannot take what it got for a complete response."""
         self._end()
         self.channel.abort()
 

@@ -1,27 +1,28 @@
-"""`ResponseReceiver`: greenlets that wait for responses on an HTTP/1 client connection, and one of them receives.
+"""`ResponseReceiver`: the greenlets that wait for responses on an HTTP/1 client connection. One of them receives.
 
-Which response belongs to which request is known to `DueResponses`. Beside its queue there is the callers':
-`_uncollected`, which an exchange leaves when it is handed out.
+`DueResponses` knows which response belongs to which request. Beside its queue there is that of the callers:
+`_uncollected`, from which an exchange is removed when it is handed out.
 
-Whoever wants a response or its content *pulls*: asks the parser, and the channel when the parser has too little. What
-nobody asks for stays in the system's buffers, and the peer feels it.
+A greenlet that wants a response or its content *pulls*: it asks the parser, and the channel when the parser needs more.
+What nobody asks for stays in the system's buffers, so that the server has to wait.
 
-With one exception, for two peers that both only write wait for each other for ever: while a send cannot go on,
+There is one exception, because two peers that both only write wait for each other for ever: while a send cannot go on,
 whatever arrives is received. It is parsed ahead, so that a response that makes the rest of an upload pointless ends
-the upload. As soon as `Limits.buffer_bytes` are parsed that nobody has asked for, what follows waits unparsed in a
+the upload. Once `Limits.buffer_bytes` are parsed that nobody has asked for, what follows waits unparsed in a
 `Backlog`, in memory first and then in a file.
 
 Many greenlets may wait, each for the response to its own request. One of them receives; the others wait in `_turns`
-until their response is there, or nobody receives. Who needs a later response than the one that is coming parses ahead
-for its owner, up to `Limits.buffer_bytes`; then the owner has to read on, or to close it. If that greenlet has ended,
-its response is drained, or the connection given up if it is too long for that.
+until their response is there, or until no greenlet receives. A greenlet that needs a later response than the current
+one parses ahead, on behalf of the current one's greenlet, up to `Limits.buffer_bytes`; then that greenlet has to read
+on, or to close its response. If it has ended, its response is drained, or the connection is given up if the response is
+too long for that.
 
-`Timeouts.total` is a moment of the exchange, its `deadline`. What has come of the response by then is there; whoever
-waits for more of it gets Timeout, and the connection is given up.
+`Timeouts.total` becomes a moment, the exchange's `deadline`. What has been received of the response by then can be
+read; a greenlet that waits for more of it gets Timeout, and the connection is given up.
 
-What failed is raised as a fresh copy each time, with the first as its cause. A foreign exception that strikes while we
-wait, such as a gevent.Timeout, passes through and leaves the connection refused and closed: a response that comes later
-could be taken for the answer to another request.
+A failure is raised as a fresh copy each time, with the first one as its cause. A foreign exception that is raised while
+we wait, such as a gevent.Timeout, passes through, and the connection is closed: a response that arrives later could be
+taken for the answer to another request.
 
 What is sent, and when, is not known here.
 """
@@ -50,14 +51,14 @@ __all__ = ["ResponseReceiver", "interrupted"]
 
 # Memory for what is received while a send is stuck, in multiples of Limits.buffer_bytes: 1 MiB by default.
 _BACKLOG_BUFFERS = 16
-# And file space. A peer that has sent so much and still reads nothing will not begin to; the send times out.
+# And file space. A peer that has sent that much and still reads nothing never will; the send times out.
 _BACKLOG_FILE_BYTES = 1 << 30
 
 
 class ResponseReceiver:
-    """The half of a connection that receives. The half that sends is a subclass, for each calls the other.
+    """The half of a connection that receives. The half that sends is a subclass, since each calls the other.
 
-    `_awaiting`, `_unsent` and `_reader` are those of `_due`, by shorter names because each request uses them.
+    `_awaiting`, `_unsent` and `_reader` are those of `_due`, under shorter names because each request uses them.
     """
 
     def __init__(
@@ -70,27 +71,27 @@ class ResponseReceiver:
         self._channel = channel
         self._limits = limits = limits or Limits()
         self._timeouts = timeouts or Timeouts()
-        self._turns = Turns()  # those who wait for each other, with the exchange that they need
+        self._turns = Turns()  # greenlets that wait for others, with the exchanges that they need
         self._backlog = Backlog(_BACKLOG_BUFFERS * limits.buffer_bytes, _BACKLOG_FILE_BYTES)
         self._due = due = DueResponses(channel, limits, self._backlog, self._turns, on_informational)
         self._awaiting, self._unsent, self._reader = due.awaiting, due.unsent, due.reader
         self._held: list[BytesLike] = []  # the bytes of those unsent
         self._uncollected: Uncollected[Http1ClientExchange] = Uncollected(in_order=True)
         self._collected: Http1ClientExchange | None = None
-        self._ahead_bytes = 0  # the sum over exchanges that nobody has collected
+        self._ahead_bytes = 0  # the sum of theirs over all uncollected exchanges
         self._receiving = False  # a greenlet is in channel.receive
-        self.silent = True  # not a byte has come since a request was sent on an idle connection
+        self.silent = True  # no byte has arrived since a request was sent on an idle connection
         self._drain_deadline: float | None = None
-        self._loss: TransportError | None = None  # why nothing can be sent; then no end of input is a proper one
+        self._loss: TransportError | None = None  # why nothing can be sent; then the end of input is not a proper one
 
     def _begin_flush(self) -> None:
-        """Send what is held back, as far as that goes at once; the hub goes on with it while somebody waits."""
+        """Send what is held, as far as the socket takes it; the rest leaves when there is room. Never waits."""
         raise NotImplementedError
 
     # what the caller asks for
 
     def _parse_response(self, exchange: Http1ClientExchange) -> bool:
-        """Is the response here already, needing no more than to be parsed? Nobody who waits is concerned then."""
+        """Parse the response if its head has arrived; False if not. Wakes nobody: only for when no greenlet waits."""
         awaiting = self._awaiting
         buffer = self._reader.buffer
         while buffer.start != len(buffer.data) and awaiting and awaiting[0] is exchange and self._due.step():
@@ -126,7 +127,7 @@ class ResponseReceiver:
         awaiting = self._awaiting
         before_bytes = exchange.content.buffer_size
         try:
-            # another greenlet may have parsed a piece meanwhile, or the end, and then what comes is not ours
+            # another greenlet may have parsed a piece meanwhile, or the end, and what follows the end is not ours
             while awaiting and awaiting[0] is exchange and exchange.content.buffer_size == before_bytes:
                 if self._due.step():
                     break
@@ -136,7 +137,7 @@ class ResponseReceiver:
             self._pass_on()
 
     def discard(self, exchange: Http1ClientExchange, held_bytes: int = 0) -> None:
-        """Drop what is left of an exchange's content if that is little and near; else drop the connection."""
+        """Drop the rest of an exchange's content, if it is short and arrives soon; otherwise drop the connection."""
         self._drain_deadline = moment_after(self._timeouts.drain)
         exchange.deadline = None
         try:
@@ -149,7 +150,7 @@ class ResponseReceiver:
             self._due.fail(HttpError("a response was closed before its end"))
 
     def _check_read(self, exchange: Http1ClientExchange) -> None:
-        """Raise if there is unread content. That its end was not seen yet does not count, if the end is here."""
+        """Raise RuntimeError if there is unread content. If only its end is unread, and has arrived, read that."""
         if exchange.failure is not None:
             return
         self._look()
@@ -162,16 +163,16 @@ class ResponseReceiver:
     # receiving
 
     def _receive(self, exchange: Http1ClientExchange, deadline: float | None) -> None:
-        """Give the parser more to read for the sake of an exchange, or fail everything that is due."""
+        """Receive more, on behalf of an exchange; on an error, fail everything that is due."""
         if self._receiving:
             self._wait_for_others(exchange, deadline)
             return
         if self._held:
             self._begin_flush()
-        if not self._awaiting:  # that has failed, or another greenlet has to finish its sending first
+        if not self._awaiting:  # the exchange has failed, or another greenlet has to finish sending first
             if self._unsent:
                 self._wait_for_others(exchange, deadline)
-            elif exchange.response is None and exchange.failure is None:  # who waits would look again, for ever
+            elif exchange.response is None and exchange.failure is None:  # to wait would be to wait for ever
                 raise RuntimeError("this request is not on the connection, so nothing will answer it")
             return
         phase = "read"
@@ -198,7 +199,7 @@ class ResponseReceiver:
         self._feed(received)
 
     def _least(self, exchange: Http1ClientExchange, deadline: float | None) -> tuple[float | None, str]:
-        """The deadline that comes first, and its phase. Raises Timeout if the exchange has no time left at all."""
+        """The earlier one of two deadlines, and its phase. Raises Timeout if the exchange has no time left."""
         total = exchange.deadline
         if total is None or (deadline is not None and deadline < total):
             return deadline, "read"
@@ -218,7 +219,7 @@ class ResponseReceiver:
     # several greenlets
 
     def _go_ahead(self, exchange: Http1ClientExchange, deadline: float | None) -> None:
-        """Get on with what comes before this exchange on the wire, which is others'."""
+        """Make progress with the responses before this one, which belong to other greenlets."""
         first = self._awaiting[0]
         held_bytes = self._ahead_bytes
         if first is self._collected and first.response is not None:
@@ -236,7 +237,7 @@ class ResponseReceiver:
             self._wait_for_others(exchange, deadline, blocking)
 
     def _drop(self, exchange: Http1ClientExchange) -> None:
-        """Nobody is left who could read this response, and others wait."""
+        """Drop a response that no greenlet is left to read, because others wait for later ones."""
         self._uncollected.drop(exchange)
         self._ahead_bytes -= exchange.ahead_bytes  # also of one that was dropped before its response came
         exchange.ahead_bytes = 0
@@ -263,7 +264,7 @@ class ResponseReceiver:
             raise
 
     def _pass_on(self) -> None:
-        """Wake who can do something now: those who have been answered, and somebody who receives."""
+        """Wake the greenlets that can go on: those that have their response, and one to receive."""
         turns = self._turns
         if not turns:
             return
@@ -271,20 +272,20 @@ class ResponseReceiver:
         if not self._receiving and not (self._awaiting and turns.wake(self._awaiting[0])):
             turns.wake_all()
 
-    # ahead of who asks for it
+    # ahead of the greenlets that ask for it
 
     def _look(self) -> None:
-        """See what has come, without waiting, unless enough of it waits already."""
+        """Receive what has arrived, unless enough of that waits already. Never waits."""
         if self._channel.is_quiet():
             return
         if not self._receiving and self._backlog.empty and self._has_room():
             try:
                 self._take_what_is_here()
-            except TransportError:  # whoever sends or waits will meet it too, and knows what to do
+            except TransportError:  # the next to send or to wait will meet it, too, and knows what to do
                 pass
 
     def _take_what_is_here(self) -> bool:
-        """Receive without waiting, and parse ahead. May there be more?"""
+        """Receive without waiting, and parse ahead. False if there cannot be more."""
         if self._backlog.full:
             return False
         received = self._channel.try_receive()
@@ -305,7 +306,7 @@ class ResponseReceiver:
         if received:
             self.silent = False
             reader.receive_data(received)
-        elif self._loss is not None:  # a reset that a send has met looks like an end to who receives
+        elif self._loss is not None:  # a reset that a send has met looks like an end to receivers
             self._due.fail(self._loss)
         elif self._channel.ragged_eof and reader.plan.framing is UNTIL_CLOSE:
             self._due.fail(IncompleteMessage("the TLS stream was cut, so the content may not be complete"))
@@ -313,7 +314,7 @@ class ResponseReceiver:
             reader.receive_data(b"")
 
     def _parse_ahead(self) -> None:
-        """Parse what has come as long as there is room for it."""
+        """Parse what has arrived, as long as there is room for it."""
         while self._awaiting and self._has_room():
             if self._step_ahead(self._awaiting[0]):
                 continue
@@ -323,7 +324,7 @@ class ResponseReceiver:
         self._pass_on()
 
     def _step_ahead(self, exchange: Http1ClientExchange) -> bool:
-        """Handle the next event, which is the exchange's, and count what it takes until somebody asks for it."""
+        """Handle the next event, which is the exchange's, and count its bytes if that is not collected yet."""
         buffer = self._reader.buffer
         before_bytes = len(buffer)
         if not self._due.step():
@@ -343,7 +344,7 @@ class ResponseReceiver:
         return held_bytes < self._limits.buffer_bytes
 
     def _lose_output(self, exc: TransportError) -> None:
-        """Nothing can be sent any more. What was received before may yet say why (RFC 9112 §9.5)."""
+        """Nothing more can be sent. What has been received before may say why (RFC 9112 §9.5)."""
         self._due.refuse(exc)
         self._loss = exc
         if self._receiving:  # another greenlet, which will find the end itself
@@ -356,10 +357,10 @@ class ResponseReceiver:
 
 
 def _may_go_on(subject: object) -> bool:
-    """Whether nobody need receive anything for who waits for this: his response is here, or never comes."""
+    """Whether a greenlet that needs `subject` need not wait: its response is here, or will never be."""
     return not isinstance(subject, Http1ClientExchange) or bool(subject.response or subject.failure)
 
 
 def interrupted(exc: BaseException, doing: str) -> HttpError:
-    """Why a connection is of no use after something foreign has struck."""
-    return HttpError(f"{type(exc).__name__} struck while {doing}, and nobody knows what comes next")
+    """Why a connection is unusable after a foreign exception."""
+    return HttpError(f"{doing} was interrupted by {type(exc).__name__}")

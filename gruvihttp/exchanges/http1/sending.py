@@ -1,10 +1,10 @@
 """`RequestSender`: how requests leave on an HTTP/1 client connection: at once, or held and then together.
 
-Only one request is being written at a time. A small and complete one may be *held*: until 64 KiB are there, until
-somebody waits for a response, or until anything in this thread waits, for then the hub runs and sends what is held.
-So pipelined requests leave together, and none waits while nobody works.
+Only one request is written at a time. A small and complete one may be *held*: until there are 64 KiB, until a greenlet
+waits for a response, or until anything in this thread waits, for then the hub runs and sends what is held. So pipelined
+requests leave together, and none waits while the thread is idle.
 
-While a send cannot go on, what comes is received. How a request that could not be sent ends is not known here.
+While a send cannot go on, input is received. What becomes of a request that could not be sent is not known here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["RequestSender"]
 
 
 class RequestSender(ResponseReceiver):
-    """A connection that sends what it is given."""
+    """A connection that sends requests."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class RequestSender(ResponseReceiver):
     # held requests
 
     def _hold(self, exchange: Http1ClientExchange, message: bytes) -> None:
-        """Have a request leave with others, soon."""
+        """Let a request leave soon, together with others."""
         exchange.upload = SENT
         self._unsent.append(exchange)
         self._uncollected.append(exchange)
@@ -58,19 +58,19 @@ class RequestSender(ResponseReceiver):
             self.flush()
 
     def flush(self) -> None:
-        """Send all that is held. Waits while the server does not read; what it says meanwhile is received."""
+        """Send everything that is held. Waits while the server does not read; what it sends meanwhile is received."""
         while self._held and self._due.sender is None and self._may_send_held():
             self._send_out(self._take_held(), self._timeouts.write)
 
     def flush_at_end(self) -> None:
-        """Send what is held, before the connection is closed. Quiet if that is not possible any more."""
+        """Send what is held, before the connection is closed. Does nothing if that is no longer possible."""
         if self._held:
             self._timeouts = replace(self._timeouts, write=self._timeouts.linger)
             with suppress(Error):
                 self.flush()
 
     def _begin_flush(self) -> None:
-        """Send what is held, as far as that goes at once. The hub goes on when there is room. Never waits."""
+        """Send what is held, as far as the socket takes it; the rest leaves when there is room. Never waits."""
         if not self._held or self._due.sender is not None or not self._may_send_held():
             return
         try:
@@ -79,12 +79,12 @@ class RequestSender(ResponseReceiver):
                 self._held.append(rest)
                 self._held_bytes = len(rest)
                 self._channel.when_writable(self._begin_flush)
-        except TransportError as exc:  # whoever waits for a response will find what came before
+        except TransportError as exc:  # what has arrived before is for the greenlets that wait for responses
             self._due.refuse(exc)
             self._loss = exc
 
     def _may_send_held(self) -> bool:
-        """Whether what is held may leave. Else it is dropped, and the requests have failed."""
+        """Whether what is held may leave. If not, it is dropped, and its requests fail."""
         if self._due.refusal is None and self._unsent and not self._awaiting:
             self._due.see_whether_idle()
         if self._due.refusal is None:
@@ -95,7 +95,7 @@ class RequestSender(ResponseReceiver):
         return False
 
     def _take_held(self) -> list[BytesLike]:
-        """What is held, of which the responses are due from now on."""
+        """Take what is held. The responses to it are due from now on."""
         held, self._held, self._held_bytes = self._held, [], 0
         for exchange in self._unsent:
             self._enlist(exchange)
@@ -112,7 +112,7 @@ class RequestSender(ResponseReceiver):
         self._awaiting.append(exchange)
 
     def _transmit(self, exchange: Http1ClientExchange, buffers: bytes | list[BytesLike]) -> None:
-        """Send a part of the request that is being written. The upload is STOPPED if the rest is pointless."""
+        """Send a part of the request that is being written. Its upload is STOPPED if the rest is pointless."""
         if self._held:
             if not self._may_send_held():
                 raise self._due.refused()
@@ -134,13 +134,13 @@ class RequestSender(ResponseReceiver):
     def _send_out(
         self, buffers: bytes | Sequence[BytesLike], stall: float | None, exchange: Http1ClientExchange | None = None
     ) -> bool:
-        """Send, while receiving if need be. False if that ended early, for a reason that is written down."""
+        """Send, and receive meanwhile if necessary. False if it ended early: `_loss` or the exchange says why."""
         self._due.sender = getcurrent()
         alarm = None if exchange is None or exchange.deadline is None else self._watch_total(exchange.deadline)
         try:
             return self._channel.send(buffers, stall, self._receive_while_sending)
         except TransportError as exc:
-            if self._sending_makes_sense():  # else we have closed it ourselves
+            if self._sending_makes_sense():  # otherwise we have closed it ourselves
                 self._lose_output(exc)
             return False
         except Timeout as exc:
@@ -160,7 +160,7 @@ class RequestSender(ResponseReceiver):
                 self._turns.wake_all()
 
     def _watch_total(self, deadline: float) -> Alarm:
-        """Have the sender interrupted at the deadline of its exchange."""
+        """Interrupt the sender at the deadline of its exchange."""
         if self._total_alarm is None:
             self._total_alarm = Alarm(self._loop, self._expire_total)
         self._total_alarm.set(deadline)
@@ -171,12 +171,12 @@ class RequestSender(ResponseReceiver):
             self._due.sender.throw(Timeout("timed out: the exchange as a whole has taken too long", phase="total"))
 
     def _receive_while_sending(self) -> bool:
-        """Output is stuck and input is there: receive it. Should the sending go on?"""
+        """Output is stuck and input is there: receive it. False if sending should not go on."""
         self._take_what_is_here()
         return self._sending_makes_sense()
 
     def _sending_makes_sense(self) -> bool:
-        """Whether anybody will answer what is being sent."""
+        """Whether what is being sent will still be answered."""
         exchange = self._due.writing
         if exchange is None:
             return self._due.refusal is None

@@ -1,10 +1,11 @@
 """The HTTP/1 server driver: one connection, its requests one after another, each handed to a handler.
 
-The theory. Between two exchanges nobody works on a connection: it is parked on its channel, and a callback in the hub
-reads and parses. When that completes a head, a worker greenlet takes over and *pulls*: content is read when the
-handler asks for it, and not before, which is all the back-pressure there is to have. A worker goes on with the next
-request if that has come as a whole; else the connection is parked again. After a few requests in a row it is the turn
-of other connections. How content is framed is decided when the head leaves: by then its length is often known.
+The theory. Between two exchanges no greenlet works on a connection: it is parked on its channel, and a callback in the
+hub reads and parses. When a head is complete, a worker greenlet takes over and *pulls*: content is read when the
+handler asks for it, and not before, which is all the back-pressure that is needed. A worker goes on with the next
+request if that has already arrived as a whole; otherwise the connection is parked again. After a few requests in a row
+it is the turn of other connections. How a response's content is framed is decided when its head leaves: by then its
+length is often known.
 
 Phases and deadlines are in `phases`, output in `output`, content in `input`, the hub's part in `parking`; here is
 the workers' part. The driver knows neither environ nor URLs.
@@ -33,7 +34,7 @@ from gruvihttp.sansio.headers import Field
 
 __all__ = ["ServerConnection"]
 
-_MOST_SHOWN_BYTES = 1024  # of the first line of what is no request: it may be anything, and is for people
+_MOST_SHOWN_BYTES = 1024  # of the first line of a refused request: it may be anything, and is only for logs
 
 Handler = Callable[[Http1ServerExchange], None]
 
@@ -43,8 +44,8 @@ class ServerConnection(Http1Parking):
 
     `handler(exchange)` is called in a worker greenlet for each request. It must finish or abort the exchange.
     `notes` is the handler's own, for what it wants to keep as long as the connection lasts; so is `requests`, a number
-    to count with. `owner` is whoever made the connection, for handlers that want to know. `on_preface(data)` takes the
-    connection over, with the bytes that have come, when the client turns out to speak HTTP/2.
+    to count with. `owner` is the object that made the connection, for handlers that need it. `on_preface(data)` takes
+    over the connection, with the bytes that have arrived, when the client turns out to speak HTTP/2.
     """
 
     __slots__ = ("_handler", "_left", "_room", "_statuses", "notes", "owner", "requests")
@@ -57,7 +58,7 @@ class ServerConnection(Http1Parking):
         self.notes: Any = None
         self.requests = 0
         self._handler = handler
-        # it is the 0 that is reached by counting down that counts
+        # counted down to 0; without a limit it starts there
         self._left = 1 if config.is_leaving() else config.limits.connection_requests or 0
         self._room = config.room
         self._statuses = config.tally.statuses
@@ -72,7 +73,7 @@ class ServerConnection(Http1Parking):
 
     @property
     def refusal(self) -> tuple[Request | None, bytes]:
-        """What is known of a request that was refused: all of it, or its first line as far as that has come."""
+        """What is known of a refused request: all of it, or its first line as far as that has arrived."""
         reader = self._reader
         if reader.refused is not None:
             return reader.refused, b""
@@ -90,7 +91,7 @@ class ServerConnection(Http1Parking):
     # the worker's side
 
     def _serve(self, request: Request) -> None:
-        """Answer a request, and those behind it as long as they are there as a whole and it is our turn."""
+        """Answer a request and those behind it, as long as they have arrived as a whole and it is our turn."""
         if self.phase is not BUSY:  # cut while it waited for its turn
             self._tally.aborted += 1
             return
@@ -115,7 +116,7 @@ class ServerConnection(Http1Parking):
                     return
                 request = following
                 renew_context()  # the job goes on, the exchange does not
-        except (TransportError, Timeout):  # the peer has gone, or reads nothing: there is nobody to tell
+        except (TransportError, Timeout):  # the peer has gone, or reads nothing: nobody is left to be told
             self._abandon()
         except BaseException:
             self._abandon()
@@ -136,7 +137,7 @@ class ServerConnection(Http1Parking):
         self.abort()
 
     def _after(self, exchange: Http1ServerExchange) -> Request | None:
-        """Bring the connection to where the next request can begin, and return that if it has come already."""
+        """Bring the connection to where the next request can begin. Returns that if it has arrived already."""
         self.current = None
         if exchange.ending is not COMPLETE or exchange.failure is not None or self.phase is CLOSED:
             self._part_from(exchange)
@@ -171,7 +172,7 @@ class ServerConnection(Http1Parking):
         exchange.failure = exchange.notes = None
 
     def _give_place(self) -> Request | None:
-        """Somebody waits for a place, and this connection has just done its work: that is all it gets."""
+        """Another client waits for a place, so this connection, which has been served just now, gives up its own."""
         self._room.take()
         buffer = self._reader.buffer
         if buffer.start == len(buffer.data):
@@ -179,11 +180,11 @@ class ServerConnection(Http1Parking):
             self._park()
             if self.evict():
                 return None
-        self.may_persist = False  # there is one more request, whose answer says that it is the last
+        self.may_persist = False  # there is one more request, and its response announces the close
         return self._next_request() if self.phase is BUSY and self.current is None else None
 
     def _after_failure(self, exchange: Http1ServerExchange) -> None:
-        """The response is not complete. End the connection, politely if the peer can see that all the same."""
+        """The response is not complete. End the connection, gracefully if the peer can tell that it is not."""
         if exchange.ending is DETACHED:
             self._statuses[101] += 1
             self.end_tunnel()
@@ -195,7 +196,7 @@ class ServerConnection(Http1Parking):
             self.abort()
 
     def _next_request(self) -> Request | None:
-        """There is more input already: the next request, if it is there as a whole."""
+        """There is more input already: the next request, if it has arrived as a whole."""
         try:
             event = self._reader.next_event()
         except RemoteProtocolError as exc:
@@ -223,7 +224,7 @@ class ServerConnection(Http1Parking):
             self._answer_and_close(None)
 
     def _answer_and_close(self, status: int | None) -> None:
-        """Say that and nothing more; None says nothing. What is held goes first."""
+        """Answer with a bare status, or with None not at all, and close. What is held is sent first."""
         if status is None:
             self._tally.aborted += 1
         else:
@@ -242,7 +243,7 @@ class ServerConnection(Http1Parking):
     # the end
 
     def _finish(self, *, unread: bool = False) -> None:
-        """Send what is held, then close without losing it. `unread`: the peer may still send what nobody wants."""
+        """Send what is held, then close without losing it. `unread`: the peer may still send content to be dropped."""
         self.flush()
         if self._reader.buffer.ended or (unread and self._config.reject_upload == "abort"):
             self._close()
@@ -256,7 +257,7 @@ class ServerConnection(Http1Parking):
     # another protocol
 
     def detach(self, exchange: Http1ServerExchange) -> Tunnel:
-        """Give the connection away, with the bytes that have come too early. No request follows on it."""
+        """Give away the connection, with the bytes that have arrived early. No request follows on it."""
         if self.current is not exchange or self.phase is not BUSY:
             raise RuntimeError("the exchange is over")
         self.flush()
@@ -265,7 +266,7 @@ class ServerConnection(Http1Parking):
         return Tunnel(self.channel, leading, draining=not self.may_persist)
 
     def end_tunnel(self) -> None:
-        """Whoever had the connection is done with it: let the peer have all that was sent."""
+        """The other protocol has ended: close, once the peer has all that was sent."""
         if self.phase is BUSY:
             try:
                 self._finish()

@@ -1,7 +1,7 @@
 """`Http1ServerExchange`: one request on an HTTP/1 connection, and the responses to it.
 
-It decides how the response is framed, once, at the moment its head leaves: by then the length is often known. It
-holds head and first content until then. What is on the connection before and after this exchange is not known here.
+It decides how the response is framed, once, at the moment when its head leaves: by then the length is often known. It
+holds the head and the first content until then. What is on the connection before and after is not known here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gruvihttp.sansio.headers import Field, Headers
 
 __all__ = ["CLOSE", "HELD_BYTES", "Http1ServerExchange", "head_bytes"]
 
-HELD_BYTES = 65536  # output that is held at most; larger pieces would gain nothing from being joined
+HELD_BYTES = 65536  # the most output that is held; joining larger pieces would gain nothing
 
 
 class Carrier(Protocol):
@@ -79,7 +79,7 @@ class Http1ServerExchange(ServedExchange):
 
     @property
     def head_sent(self) -> bool:
-        """Whether the head of the final response cannot be changed any more."""
+        """Whether the head of the final response has left, so that it can no longer be changed."""
         return self._encoder is not None
 
     # request
@@ -102,7 +102,7 @@ class Http1ServerExchange(ServedExchange):
         self.connection.flush()
 
     def send_continue(self) -> None:
-        """Tell a client that waits for it to send its content; when the answer has begun, only stop waiting."""
+        """Send ``100 Continue`` unless the response has begun; either way the client is no longer expected to wait."""
         self.send_informational(100, b"Continue")
         self.wants_continue = False
 
@@ -111,13 +111,13 @@ class Http1ServerExchange(ServedExchange):
         self.send_informational(103, b"Early Hints", fields)
 
     def peer_has_gone(self) -> bool:
-        """Has the client ended its side of the connection? Never waits."""
+        """Whether the client has ended its side of the connection. Never waits."""
         return self.connection.peer_has_gone()
 
     def send_head(self, head: ResponseHead) -> None:
         """Give the head of the final response. It may be given again until it has left, with the first content.
 
-        Content that belonged to the former head is dropped then.
+        Content that belonged to the earlier head is dropped then.
         """
         if self.head_sent:
             if self.ending is DETACHED:
@@ -129,7 +129,7 @@ class Http1ServerExchange(ServedExchange):
         self.head = head
 
     def send_data(self, data: bytes) -> bool:
-        """Send a piece of content; empty is nothing. False when no more is of use, since the response has no content.
+        """Send a piece of content. False when the response has no content, so that more pieces are pointless.
 
         Raises LocalProtocolError if it is more than was announced, or if the response is finished.
         """
@@ -156,9 +156,10 @@ class Http1ServerExchange(ServedExchange):
         return self._encoder is not _SILENT_ENCODER
 
     def send_file(self, fd: int, offset: int, count: int) -> bool:
-        """Send that part of a file as the whole content, without reading it. False if that cannot be: nothing is sent.
+        """Send that part of a file as the whole content, without reading it. False if it cannot: then nothing is sent.
 
-        The head must announce `count` bytes. Raises EOFError if the file turns out to be shorter.
+        `fd` is a descriptor, `offset` and `count` are bytes. The head must announce `count` bytes.
+        Raises EOFError if the file turns out to be shorter.
         """
         head = self.head
         if self.head_sent or self._pieces or head is None or head.content_length != count or self.response_trailers:
@@ -167,7 +168,7 @@ class Http1ServerExchange(ServedExchange):
             return False
         self._commit(complete=False)
         self.connection.send_file(fd, offset, count)
-        self._encoder = _SILENT_ENCODER  # there is nothing to come
+        self._encoder = _SILENT_ENCODER  # no content may follow
         self.sent_bytes = count
         return True
 
@@ -193,7 +194,10 @@ class Http1ServerExchange(ServedExchange):
         self.ending = COMPLETE
 
     def _finished_at_once(self, content: bytes) -> bool:
-        """The usual response is whole when its head is made: then head and content are one buffer, and no encoder."""
+        """Send head and content as one buffer, if all content is here when the head leaves, as it usually is.
+
+        False for a response that needs more care; then nothing is sent.
+        """
         head = self.head
         request = self.request
         content_bytes = len(content)
@@ -223,20 +227,20 @@ class Http1ServerExchange(ServedExchange):
         return True
 
     def break_off(self) -> None:
-        """End a response whose head has left where it is, so that the peer sees that it is incomplete."""
+        """End a response in the middle, after its head has left, so that the peer can see that it is incomplete."""
         if self._encoder is _UNTIL_CLOSE_ENCODER:  # the end of the connection would be the end of the content
             self.abort()
         self.persists = False
         self.ending = BROKEN_OFF
 
     def abort(self) -> None:
-        """Cut the connection at once, and drop what has not left."""
+        """Reset the connection at once, and drop what has not left."""
         self.connection.abort()
 
     def detach(self) -> Tunnel:
         """Take the connection away from HTTP, to speak one of `upgrade` on it. The caller writes the 101 response.
 
-        What was to be sent before is sent first. Raises RuntimeError when that is not possible, or not any more.
+        Whatever is held is sent first. Raises RuntimeError when the exchange cannot be detached, or no longer.
         """
         if not self.upgrade:
             raise RuntimeError("the client has not asked for another protocol")
@@ -245,19 +249,19 @@ class Http1ServerExchange(ServedExchange):
         if self.plan.framing is not NONE and not self.content_ended:
             raise RuntimeError("the request's content must be read before another protocol is spoken")
         self.tunnel = tunnel = self.connection.detach(self)
-        self.head = ResponseHead(101, b"Switching Protocols", [])  # whoever has the tunnel says so, or something else
+        self.head = ResponseHead(101, b"Switching Protocols", [])  # for the log: the caller writes the real one
         self._encoder = _SILENT_ENCODER
         self.ending = DETACHED
         self.persists = False
         return tunnel
 
     def end_tunnel(self) -> None:
-        """End a detached connection politely. Has no effect the second time."""
+        """End a detached connection properly. Idempotent."""
         if self.ending is DETACHED:
             self.connection.end_tunnel()
 
     def commit_held(self) -> None:
-        """In the hub, because the handler waits: let head and content go that were held."""
+        """In the hub, because the handler waits: hand over the head and content that are held."""
         if self._encoder is None and self._pieces:
             self._commit(complete=False)
 
@@ -313,7 +317,7 @@ class Http1ServerExchange(ServedExchange):
             self.sent_bytes += len(content)
 
     def _content_is_bounded(self) -> bool:
-        """Is what the application may leave unread so little that it can be dropped? (RFC 9112 §9.3)"""
+        """Whether the unread content is known to be so short that it can be dropped (RFC 9112 §9.3)."""
         framing = self.plan.framing
         if framing is NONE or self.content_ended:
             return True
@@ -327,7 +331,7 @@ class Http1ServerExchange(ServedExchange):
 
 
 class _SilentEncoder:
-    """For responses that have no content whatever the application says: HEAD, 204, 304."""
+    """For responses without content, whatever the application gives: to HEAD, 204, 304."""
 
     __slots__ = ()
 
@@ -348,7 +352,7 @@ _NO_TRAILERS = Headers()
 
 
 def head_bytes(version: bytes, head: ResponseHead, option: bytes, announced: int | None, common: CommonLines) -> bytes:
-    """The bytes of a response's head; `option` are the lines that concern framing and connection."""
+    """The bytes of a response's head. `option` holds the field lines that concern framing and the connection."""
     if announced is not None:
         option = b"Content-Length: %d\r\n%b" % (announced, option)
     return b"HTTP/%b %d %b\r\n%b%b%b\r\n" % (
