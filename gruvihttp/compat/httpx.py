@@ -16,8 +16,9 @@ from typing import Any
 import gevent
 
 from gruvihttp import Error, HttpPool, LocalProtocolError, Timeout, Timeouts, TransportError
-from gruvihttp.compat.pooling import UNBOUNDED, Fields, ThreadPools, sendable_fields
+from gruvihttp.compat.pooling import UNBOUNDED, Fields, sendable_fields
 from gruvihttp.origins import basic_credentials
+from gruvihttp.pool.perthread import ThreadPools
 from gruvihttp.pool.response import PoolResponse
 from gruvihttp.proxy import Proxy
 

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import gevent
 
 from gruvihttp import Error, HttpPool, Timeouts
-from gruvihttp.compat.pooling import UNBOUNDED, Fields, ThreadPools, sendable_fields
+from gruvihttp.compat.pooling import UNBOUNDED, Fields, sendable_fields
 from gruvihttp.compat.urllib3view import RawResponse, translated
 from gruvihttp.origins import destination_of
+from gruvihttp.pool.perthread import ThreadPools
 from gruvihttp.pool.replay import rewinder_of
 from gruvihttp.proxy import Proxy, proxy_of
 

@@ -15,10 +15,11 @@ from gevent.monkey import get_original
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.net.proxyprotocol import MalformedProxyHeader, scan
-from gruvihttp.net.receiving import READ_BYTES, Watcher, closed_error
+from gruvihttp.net.receiving import READ_BYTES, closed_error
 from gruvihttp.net.sending import Sending
 from gruvihttp.net.sockets import Address, format_address, set_up, take_over, unix_credentials
 from gruvihttp.net.tlslayer import TlsLayer, handshake_error
+from gruvihttp.net.watchers import Watcher, close_watcher
 
 __all__ = ["Channel"]
 
@@ -199,13 +200,14 @@ class Channel(Sending):
 
     def _release(self) -> None:
         self.closed = True
-        for resource in (self._watcher, self._write_watcher, self._alarm, self._stall_alarm, self._tls):
+        _close_all((self._watcher, self._write_watcher))  # a watcher must be gone before its descriptor is
+        for resource in (self._alarm, self._stall_alarm, self._tls):
             if resource is not None:
-                resource.close()  # a watcher must be gone before its descriptor is
+                resource.close()
         self._sock.close()
         self._recv = self._send = _refuse_closed
         self._parked = self._room_wanted = None
-        if self._reader is not None or self._writer is not None:
+        if (self._reader is not None or self._writer is not None) and self._hub.loop is not None:
             self._hub.loop.run_callback(self._wake_all)
         if (on_close := self.on_close) is not None:
             self.on_close = None
@@ -300,7 +302,7 @@ class Channel(Sending):
 def _close_all(watchers: tuple[Watcher | None, ...], _: Any = None) -> None:
     for watcher in watchers:
         if watcher is not None:
-            watcher.close()
+            close_watcher(watcher)
 
 
 def _refuse_closed(_: object) -> NoReturn:

@@ -16,6 +16,8 @@ from math import inf
 from time import monotonic
 from typing import Any
 
+from gruvihttp.net.watchers import LOOP_DESTROYED, close_watcher
+
 __all__ = ["Alarm", "moment_after", "timeout_left", "timeout_or_default"]
 
 # A loop's clock is cached, so a timer may go off a little before its moment; without a least delay it would spin.
@@ -73,14 +75,17 @@ class Alarm:
     def _arm(self, moment: float) -> None:
         self._disarm()
         # ref=False: what is waited for keeps the loop alive; an alarm alone should not
-        self._timer = self._loop.timer(max(moment - monotonic(), _LEAST_DELAY), ref=False)
-        self._timer.start(self._fire)
+        timer = self._loop.timer(max(moment - monotonic(), _LEAST_DELAY), ref=False)
+        try:
+            timer.start(self._fire)
+        except LOOP_DESTROYED:  # while connections of that loop are closed, which needs nothing to go off later
+            return
+        self._timer = timer
         self._fires_at = moment
 
     def _disarm(self) -> None:
         if self._timer is not None:
-            self._timer.stop()
-            self._timer.close()
+            close_watcher(self._timer)
             self._timer = None
             self._fires_at = inf
 

@@ -14,7 +14,7 @@ from _socket import MSG_PEEK
 from collections.abc import Callable
 from select import POLLIN
 from time import monotonic
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from gevent import get_hub
 from gevent.monkey import get_original
@@ -24,8 +24,9 @@ from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.net.deadline import Alarm
 from gruvihttp.net.sockets import BytesLike, RawSocket, transport_error
 from gruvihttp.net.tlslayer import TlsLayer
+from gruvihttp.net.watchers import Watcher
 
-__all__ = ["LARGE_READ_BYTES", "READ_BYTES", "Receiving", "Watcher", "closed_error"]
+__all__ = ["LARGE_READ_BYTES", "READ_BYTES", "Receiving", "closed_error"]
 
 READ_BYTES = 65536  # per read; a kernel's receive buffer seldom holds more for one connection
 LARGE_READ_BYTES = 2 * READ_BYTES  # while so much keeps coming: a third less time per byte; larger still gains nothing
@@ -33,17 +34,6 @@ LARGE_READ_BYTES = 2 * READ_BYTES  # while so much keeps coming: a third less ti
 _poll = get_original("select", "poll")  # the system's, also in a patched program: it is asked, and never waits
 
 READABLE, WRITABLE = 1, 2  # gevent's names for what an io watcher looks at
-
-
-class Watcher(Protocol):
-    """An io watcher with what gevent's type stubs leave out: its callback may be replaced while it is active."""
-
-    active: bool
-    callback: Callable[..., object]
-
-    def start(self, callback: Callable[..., object], *args: object) -> None: ...
-    def stop(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class Receiving:

@@ -19,8 +19,9 @@ from greenlet import getcurrent, greenlet
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.net.deadline import Alarm, moment_after
-from gruvihttp.net.receiving import WRITABLE, Receiving, Watcher, closed_error
+from gruvihttp.net.receiving import WRITABLE, Receiving, closed_error
 from gruvihttp.net.sockets import BytesLike, RawSocket
+from gruvihttp.net.watchers import Watcher
 
 __all__ = ["JOIN_BYTES", "Sending"]
 

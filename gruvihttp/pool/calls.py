@@ -8,25 +8,23 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from gevent import get_hub
-
 from gruvihttp.marks import switchpoint
 from gruvihttp.pool.httppool import HttpPool
+from gruvihttp.pool.perthread import ThreadPools
 from gruvihttp.pool.response import PoolResponse, Progress
 
 __all__ = ["default_pool", "delete", "download", "get", "head", "patch", "post", "put", "request"]
 
-_NAME = "_gruvihttp_default_pool"
+_pools = ThreadPools()
+
+
+def _make_pool() -> HttpPool:
+    return HttpPool(cookies=False)
 
 
 def default_pool() -> HttpPool:
-    """The pool behind these functions: that of the calling thread's hub."""
-    hub = get_hub()
-    pool: HttpPool | None = hub.__dict__.get(_NAME)
-    if pool is None:
-        pool = HttpPool(cookies=False)
-        setattr(hub, _NAME, pool)  # it goes when the hub goes; a table of hubs would keep both
-    return pool
+    """The pool behind these functions: that of the calling thread."""
+    return _pools.get(None, _make_pool)
 
 
 @switchpoint

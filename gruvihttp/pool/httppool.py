@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 from http.cookiejar import CookieJar
+from sys import is_finalizing
 from time import monotonic
 from typing import Any, Self
 
@@ -129,6 +130,11 @@ class HttpPool:
     def close(self) -> None:
         """Close idle connections now, and those in use when their responses have ended. Who waits gets HttpError."""
         self._slots.close()
+
+    def __del__(self) -> None:
+        """Nobody has closed it, and nobody can use it any more."""
+        if not is_finalizing() and (slots := getattr(self, "_slots", None)) is not None:
+            slots.close_soon()
 
     def __enter__(self) -> Self:
         return self

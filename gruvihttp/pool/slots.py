@@ -140,9 +140,9 @@ class Slots:
         self._slots_count = 0
         self._numbers = count()
         self._closed = False
-        self._loop = get_hub().loop
+        self._hub = get_hub()
         self._thread = get_ident()
-        self._alarm = Alarm(self._loop, self._look_after_idle)
+        self._alarm = Alarm(self._hub.loop, self._look_after_idle)
         _all.add(self)
 
     @property
@@ -193,8 +193,10 @@ class Slots:
 
     def drop_soon(self, slot: Slot) -> None:
         """`drop`, for the garbage collector, which may be in any thread and in the middle of anything, even of this."""
-        run = self._loop.run_callback if get_ident() == self._thread else self._loop.run_callback_threadsafe
-        run(self.drop, slot)
+        loop = self._hub.loop
+        if loop is not None:
+            run = loop.run_callback if get_ident() == self._thread else loop.run_callback_threadsafe
+            run(self.drop, slot)
 
     def close(self) -> None:
         """Close what is idle and send away those who wait. What is taken is closed when it comes back."""
@@ -207,6 +209,18 @@ class Slots:
                 waiter.handed.set(None)
             line.waiters.clear()
         self._waiting.clear()
+
+    def close_soon(self) -> None:
+        """`close`, for the garbage collector: now if this is the thread that looks after the idle ones, or nobody does.
+
+        A thread that ends comes by here, too, and its hub may have been destroyed.
+        """
+        if self._closed:
+            return
+        if self._hub.loop is None or get_ident() == self._thread:
+            self.close()
+        else:
+            self._hub.loop.run_callback_threadsafe(self.close)
 
     # taking
 
