@@ -11,137 +11,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gevent
-import hpack
-import hyperframe.frame
 import pytest
-from gevent.event import Event
+from attacker import GET, SLOW, Attacker, Held, block, data, headers, serving
 
-from gruvihttp.errors import TransportError
 from gruvihttp.limits import H2Limits, Limits, Timeouts
 from gruvihttp.sansio import frames as f
-from gruvihttp.sansio.h2errors import ErrorCode
 from gruvihttp.server import HttpServer
-from gruvihttp.testing import RawPeer
 
 Serve = Callable[..., HttpServer]
 GUARD = 10.0
-Fields = list[tuple[bytes, bytes]]
 
-GET = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")]
-SLOW = [*GET[:3], (b":path", b"/slow")]
 GOOD = 99_001  # the stream of the good request
 CALM = "GOAWAY ENHANCE_YOUR_CALM"
 
 
-def block(fields: Fields) -> bytes:
-    """Without a table, so that requests do not depend on each other."""
-    return hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(*pair) for pair in fields], huffman=False)
-
-
-def headers(stream_id: int, fields: Fields = GET, *, end: bool = True, flags: int = f.END_HEADERS) -> bytes:
-    return f.frame(f.HEADERS, flags | (f.END_STREAM if end else 0), stream_id, block(fields))
-
-
-def data(stream_id: int, content: bytes = b"") -> bytes:
-    return f.frame(f.DATA, 0, stream_id, content)
-
-
-class Attacker:
-    """A connection that says whatever it likes, and notes what it hears: faults in words, the rest by stream."""
-
-    def __init__(self, address: Any) -> None:
-        self.peer = RawPeer.connect(address)
-        self.faults: list[str] = []
-        self.statuses: dict[int, bytes] = {}
-        self.content: dict[int, bytes] = {}
-        self.ended: set[int] = set()
-        self.pongs = 0
-        self.over = False
-        self._decoder = hpack.Decoder()
-
-    def greet(self, *settings: tuple[int, int]) -> None:
-        self.say(f.PREFACE + f.settings(settings) + f.frame(f.SETTINGS, f.ACK, 0))
-
-    def say(self, content: bytes) -> None:
-        try:
-            self.peer.send(content)
-        except TransportError:  # the server has had enough
-            pass
-
-    def hear(self) -> None:
-        """Note the next frame, or the end."""
-        try:
-            head = self.peer.read(9)
-            if len(head) < 9:
-                self.over = True
-                return
-            frame, length = hyperframe.frame.Frame.parse_frame_header(memoryview(head))
-            frame.parse_body(memoryview(self.peer.read(length)))
-        except TransportError:
-            self.over = True
-            return
-        match frame:
-            case hyperframe.frame.HeadersFrame():
-                fields = self._decoder.decode(frame.data, raw=True)
-                self.statuses[frame.stream_id] = bytes(fields[0][1])
-            case hyperframe.frame.DataFrame():
-                self.content[frame.stream_id] = self.content.get(frame.stream_id, b"") + frame.data
-            case hyperframe.frame.RstStreamFrame():
-                self.faults.append(f"RST {frame.stream_id} {ErrorCode(frame.error_code).name}")
-            case hyperframe.frame.GoAwayFrame():
-                self.faults.append(f"GOAWAY {ErrorCode(frame.error_code).name}")
-            case hyperframe.frame.PingFrame():
-                self.pongs += 1
-        if "END_STREAM" in frame.flags:
-            self.ended.add(frame.stream_id)
-
-    def hear_until(self, condition: Callable[[], object]) -> None:
-        while not self.over and not condition():
-            self.hear()
-
-    def pause(self) -> None:
-        """Let the server get at what was said."""
-        seen = self.pongs
-        self.say(f.ping(bytes(8)))
-        self.hear_until(lambda: self.pongs > seen)
-
-
-class Site:
-    """Answers at once, but /slow when it may; reads nothing."""
-
-    def __init__(self) -> None:
-        self.opened = Event()
-        self.calls = 0
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        self.calls += 1
-        if environ["PATH_INFO"] == "/slow":
-            assert self.opened.wait(GUARD)
-        start_response("200 OK", [])
-        return [b"x" * 1_000_000] if environ["PATH_INFO"] == "/large" else [b"index"]
-
-
 @pytest.fixture
-def site() -> Iterator[Site]:
-    made = Site()
+def site() -> Iterator[Held]:
+    made = Held()
     yield made
     made.opened.set()
 
 
 @pytest.fixture
-def serve(site: Site) -> Iterator[Callable[..., HttpServer]]:
-    servers: list[HttpServer] = []
-
-    def start(address: Any = ("127.0.0.1", 0), **options: Any) -> HttpServer:
-        server = HttpServer(site, **options)
-        server.listen(address)
-        servers.append(server)
-        return server
-
-    yield start
-    site.opened.set()
-    for server in servers:
-        server.close(timeout=0)
+def serve(site: Held) -> Iterator[Serve]:
+    with serving(site) as start:
+        yield start
 
 
 def moved(server: HttpServer) -> dict[str, int]:
@@ -284,7 +178,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_attack_has_its_outcome_and_its_counter(name: str, serve: Serve, site: Site) -> None:
+def test_attack_has_its_outcome_and_its_counter(name: str, serve: Serve, site: Held) -> None:
     row = ATTACKS[name]
     server = serve(**row.options)
     attacker = Attacker(server.address)
@@ -310,7 +204,7 @@ def test_attack_has_its_outcome_and_its_counter(name: str, serve: Serve, site: S
 
 
 def test_rapid_reset_reaches_the_application_two_hundred_times_at_most(
-    serve: Serve, site: Site
+    serve: Serve, site: Held
 ) -> None:
     attacker = Attacker(serve().address)
     attacker.greet()
@@ -367,7 +261,7 @@ def test_stream_whose_window_stays_shut_is_given_up(serve: Serve) -> None:
 
 
 def test_connection_that_takes_nothing_is_given_up(
-    serve: Serve, site: Site, tmp_path: Path
+    serve: Serve, site: Held, tmp_path: Path
 ) -> None:
     server = serve(str(tmp_path / "socket"), timeouts=Timeouts(write=0.05))
     attacker = Attacker(server.address)
