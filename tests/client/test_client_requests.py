@@ -21,7 +21,9 @@ def parts(message: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
     """Start line, fields by lower-case name, and all that follows the head."""
     head, _, content = message.partition(b"\r\n\r\n")
     start_line, *lines = head.split(b"\r\n")
-    return start_line, {name.lower(): value for name, value in [line.split(b": ", 1) for line in lines]}, content
+    fields = {name.lower(): value for name, value in [line.split(b": ", 1) for line in lines]}
+    assert len(fields) == len(lines), "a field was sent twice"
+    return start_line, fields, content
 
 
 def sent(wire: Any, method: str = "POST", *, version: str = "1.1", **request: Any) -> tuple[dict[bytes, bytes], bytes]:
@@ -584,6 +586,17 @@ def test_g28_pieces_of_nothing_do_not_end_the_body(wire: Any) -> None:
         request.end_request()
 
     assert parts(wire(act))[2] == b"3\r\nfoo\r\n3\r\nbar\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("piece", [b"foo", bytearray(b"foo"), memoryview(b"f.o.o.")[::2], "foo"], ids=repr)
+def test_g18_g28_piece_is_bytes_like_or_str(wire: Any, piece: Any) -> None:
+    def act(client: HttpClient) -> None:
+        request = client.request("POST", "/", body=None)
+        request.write(piece)
+        request.end_request()
+
+    assert parts(wire(act))[2] == b"3\r\nfoo\r\n0\r\n\r\n"
+    assert sent(wire, body=[piece])[1] == b"3\r\nfoo\r\n0\r\n\r\n"
 
 
 def test_g28_str_is_encoded_by_charset(wire: Any) -> None:

@@ -69,11 +69,12 @@ def test_reason_may_be_missing_or_latin_1(ask: Any, line: bytes, reason: str) ->
 
 
 def test_g37_headers_keep_order_duplicates_and_case(ask: Any) -> None:
-    response = ask(content(b"", b"SET-Cookie: a=1\r\nx-mixed: y\r\nset-cookie: b=2\r\n"))
+    response = ask(content(b"", b"SET-Cookie: a=1\r\nx-mixed: y\r\nset-cookie: b=2\r\nset-cookie: b=2\r\n"))
     assert response.headers == [
         ("Content-Length", "0"),
         ("SET-Cookie", "a=1"),
         ("x-mixed", "y"),
+        ("set-cookie", "b=2"),
         ("set-cookie", "b=2"),
     ]
 
@@ -216,6 +217,27 @@ def test_g43_read1_returns_what_is_there(ask: Any, answer: bytes) -> None:
     response = ask(answer)
     assert response.read1(2) in (b"fo", b"f")
     assert b"".join(iter(response.read1, b"")) in (b"o\nbar\nbaz", b"oo\nbar\nbaz")
+
+
+@pytest.mark.parametrize("size", [-1, None, 5, 100])
+def test_g43_read1_does_not_wait_for_more_than_there_is(connect: Any, say: Any, size: int | None) -> None:
+    go_on = Event()
+
+    def script(peer: RawPeer) -> None:
+        peer.read_until()
+        say(peer, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nfoo")
+        go_on.wait(10)
+        say(peer, b"bar")
+
+    client = connect(script)
+    client.request("GET", "/")
+    response = client.getresponse()
+    pieces = b""
+    while len(pieces) < 3:
+        pieces += response.read1(size)
+    go_on.set()
+    assert pieces == b"foo"
+    assert response.read() == b"bar"
 
 
 @each_framing
@@ -378,10 +400,11 @@ def test_g66_zero_does_not_wait(connect: Any) -> None:
         client.getresponse(0)
 
 
-def test_g66_none_waits_for_ever(connect: Any) -> None:
-    client = connect(RawPeer.read_to_end, timeout=0.01)
+@pytest.mark.parametrize(("own", "argument"), [(0.01, None), (None, None), (None, -1), (None, -7)])
+def test_g66_none_waits_for_ever(connect: Any, own: float | None, argument: float | None) -> None:
+    client = connect(RawPeer.read_to_end, timeout=own)
     client.request("GET", "/")
-    waiting = gevent.spawn(client.getresponse, None)
+    waiting = gevent.spawn(client.getresponse, argument)
     assert not waiting.join(0.1) and not waiting.ready()
     waiting.kill()
 

@@ -82,6 +82,10 @@ def test_protocol_tells_its_side_and_name(serve: Any, until: Any) -> None:
     [(_, protocol)] = served.server.connections
     assert (protocol.server_side, protocol.server_name) == (True, "shop.example")
     assert repr(protocol).startswith("<HttpProtocol server ")
+    served = serve(ok, address=("0.0.0.0", 0))
+    served.connect(address=("127.0.0.1", served.server.address[1])).get()
+    [(_, protocol)] = served.server.connections
+    assert protocol.server_name == "127.0.0.1"
 
 
 # a bare protocol, as gruvi has it
