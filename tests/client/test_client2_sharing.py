@@ -229,6 +229,39 @@ def test_many_informational_responses_for_a_greenlet_that_has_ended_do_not_block
     assert gevent.spawn(other).get(timeout=10) == b"small"
 
 
+def test_response_to_a_dropped_request_takes_no_room_once_it_has_ended(connect: Any) -> None:
+    """It is dropped before its response has come, which is then parsed for those who wait behind it."""
+
+    def script(peer: RawPeer) -> None:
+        peer.read_until()
+        hint = b"HTTP/1.1 103 Early Hints\r\nLink: %b\r\n\r\n" % (b"x" * 4 * KIB)
+        peer.send(hint * 30 + content(b"x"))  # Limits.buffer_bytes nearly twice: it is dropped at the first time
+        for size in (1, 20 * KIB, 3, 2):
+            peer.read_until()
+            peer.send(content(b"x" * size))
+
+    client = connect(script)
+    answered = Event()
+
+    def ask() -> int:
+        client.request("GET", "/")
+        return len(client.getresponse().read())
+
+    def ask_twice_and_wait() -> list[int]:
+        client.request("GET", "/")
+        client.request("GET", "/")
+        answered.wait()
+        return [len(client.getresponse().read()) for _ in range(2)]
+
+    gevent.spawn(client.request, "GET", "/").join(10)
+    assert gevent.spawn(ask).get(timeout=10) == 1
+    slow = gevent.spawn(ask_twice_and_wait)
+    let_others_run()
+    assert gevent.spawn(ask).get(timeout=10) == 2  # with all that comes before it in memory
+    answered.set()
+    assert slow.get(timeout=10) == [20 * KIB, 3]
+
+
 def test_greenlet_that_ends_while_others_wait_wakes_them(connect: Any) -> None:
     def script(peer: RawPeer) -> None:
         peer.read_until()

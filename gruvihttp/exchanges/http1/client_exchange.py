@@ -55,6 +55,7 @@ class Http1ClientExchange:
     deadline: float | None = None  # for the whole exchange
     upgrade = b""  # the protocols that the request offers
     wanted = False  # a greenlet waits for the response
+    dropped = False  # nobody is left to collect the response
     reading: GreenletRef | None = None  # the greenlet that waits for content
 
     def __init__(

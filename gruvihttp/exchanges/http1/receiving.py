@@ -239,7 +239,8 @@ class ResponseReceiver:
     def _drop(self, exchange: Http1ClientExchange) -> None:
         """Drop a response that no greenlet is left to read, because others wait for later ones."""
         self._uncollected.drop(exchange)
-        self._ahead_bytes -= exchange.ahead_bytes  # also of one that was dropped before its response came
+        exchange.dropped = True
+        self._ahead_bytes -= exchange.ahead_bytes
         exchange.ahead_bytes = 0
         if self._awaiting and self._awaiting[0] is exchange and exchange.response is not None:
             self._collected = exchange
@@ -333,6 +334,8 @@ class ResponseReceiver:
             parsed_bytes = before_bytes - len(buffer)
             exchange.ahead_bytes += parsed_bytes
             self._ahead_bytes += parsed_bytes
+            if exchange.dropped and not (self._awaiting and self._awaiting[0] is exchange):
+                self._drop(exchange)  # once more: nobody collects what has come since
         if self._turns and exchange.response is not None:
             self._turns.wake(exchange)
         return True
