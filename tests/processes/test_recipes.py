@@ -18,10 +18,10 @@ import pytest
 import trustme
 from gevent import socket
 from gevent import subprocess as gevent_subprocess
+from pages import code_of
 
 from gruvihttp import HttpClient
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 GUARD = 40.0
 NGINX, HAPROXY = shutil.which("nginx"), shutil.which("haproxy")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
@@ -35,16 +35,9 @@ def app(environ, start_response):
 """
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """The blocks of a page in a language, without their indentation."""
-    text = (ROOT / "docs" / "howto" / f"{page}.rst").read_text()
-    found = re.findall(rf"\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", text)
-    return [re.sub(r"^    ", "", block, flags=re.MULTILINE).rstrip() + "\n" for block in found]
-
-
 def commands(page: str) -> list[list[str]]:
     """The calls of ``gruvihttp serve`` in the console blocks of a page."""
-    lines = "".join(blocks(page, "console")).splitlines()
+    lines = "".join(code_of(page, "console")).splitlines()
     return [shlex.split(line)[3:] for line in lines if line.startswith("$ gruvihttp serve")]
 
 
@@ -119,8 +112,8 @@ def port_of(started: Any) -> int:
 
 @needs_nginx
 def test_nginx_before_a_unix_socket(shop: Any, proxy: Any, tmp_path: Path) -> None:
-    configuration, for_websockets = blocks("deploy", "nginx")
-    (options,) = blocks("deploy", "toml")
+    configuration, for_websockets = code_of("deploy", "nginx")
+    (options,) = code_of("deploy", "toml")
     options = options.replace("/run/shop/", f"{tmp_path}/").replace("workers = 4", "workers = 1")
     (tmp_path / "server.toml").write_text(options)
     front = f"{tmp_path}/front.sock"
@@ -147,7 +140,7 @@ def test_haproxy_that_speaks_http(shop: Any, proxy: Any, listening: Any, tmp_pat
     arguments = commands("deploy")[0]
     port = port_of(shop("gruvihttp", "serve", *(part.replace(":8001", ":0") for part in arguments)))
     front = listening()
-    text = blocks("deploy", "text")[0].replace("bind :80", f"bind fd@{front.fileno()}")
+    text = code_of("deploy", "text")[0].replace("bind :80", f"bind fd@{front.fileno()}")
     text = re.sub(r".*server two.*\n", "", text).replace("127.0.0.1:8001", f"127.0.0.1:{port}")
     (tmp_path / "haproxy.cfg").write_text(text)
     proxy(str(HAPROXY), "-db", "-f", str(tmp_path / "haproxy.cfg"), pass_fds=[front.fileno()])
@@ -161,7 +154,7 @@ def test_haproxy_that_passes_on_bytes(shop: Any, proxy: Any, listening: Any, tmp
     arguments = commands("deploy")[1]
     port = port_of(shop("gruvihttp", "serve", *(part.replace(":8443", ":0") for part in arguments)))
     front = listening()
-    text = "defaults\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n" + blocks("deploy", "text")[1]
+    text = "defaults\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n" + code_of("deploy", "text")[1]
     text = text.replace("bind :443", f"bind fd@{front.fileno()}").replace("127.0.0.1:8443", f"127.0.0.1:{port}")
     (tmp_path / "haproxy.cfg").write_text(text)
     proxy(str(HAPROXY), "-db", "-f", str(tmp_path / "haproxy.cfg"), pass_fds=[front.fileno()])
@@ -177,7 +170,7 @@ def test_haproxy_that_passes_on_bytes(shop: Any, proxy: Any, listening: Any, tmp
 
 
 def kubernetes_arguments() -> list[str]:
-    text = blocks("kubernetes", "yaml")[0]
+    text = code_of("kubernetes", "yaml")[0]
     listed = re.findall(r"^ +- (--\S+)$", text, re.MULTILINE)
     assert len(listed) == 7
     command: list[str] = re.search(r'command: (\[.*\])', text)[1].strip("[]").replace('"', "").split(", ")  # type: ignore[index]
@@ -185,13 +178,13 @@ def kubernetes_arguments() -> list[str]:
 
 
 def docker_arguments() -> list[str]:
-    return re.search(r"CMD \[(.*)\]", blocks("kubernetes", "docker")[0])[1].replace('"', "").split(", ")[2:]  # type: ignore[index]
+    return re.search(r"CMD \[(.*)\]", code_of("kubernetes", "docker")[0])[1].replace('"', "").split(", ")[2:]  # type: ignore[index]
 
 
 def unit_arguments() -> list[str]:
     unit = configparser.ConfigParser()
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # the names have capitals
-    unit.read_string(blocks("systemd", "ini")[0])
+    unit.read_string(code_of("systemd", "ini")[0])
     return shlex.split(unit["Service"]["ExecStart"])[2:]
 
 
@@ -199,9 +192,6 @@ RECIPES = {
     "kubernetes": kubernetes_arguments,
     "docker": docker_arguments,
     "systemd": unit_arguments,
-    "develop": lambda: commands("develop")[0],
-    "develop-blocking": lambda: commands("develop")[1],
-    "stop": lambda: commands("stop-a-server")[0],
 }
 
 
@@ -212,21 +202,9 @@ def test_command_of_a_recipe_is_accepted(shop: Any, arguments: Callable[[], list
     assert "gruvihttp can serve shop:app" in started.said
 
 
-def test_file_of_options_in_the_how_to_is_accepted(shop: Any, tmp_path: Path) -> None:
-    (text,) = blocks("configure", "toml")
-    for name in ("server", "shop"):
-        issued = trustme.CA().issue_cert(f"{name}.example")
-        issued.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}.pem"))
-        issued.private_key_pem.write_to_path(str(tmp_path / f"{name}.key"))
-    (tmp_path / "server.toml").write_text(text)
-    (command,) = commands("configure")[-1:]
-    started = shop("gruvihttp", "serve", *command, "--check")
-    assert started.wait() == 0, started.said
-
-
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd")
 def test_units_are_understood_by_systemd(tmp_path: Path) -> None:
-    service, socket_unit = blocks("systemd", "ini")
+    service, socket_unit = code_of("systemd", "ini")
     (tmp_path / "shop.service").write_text(re.sub("ExecStart=.*", "ExecStart=/bin/true", service))
     (tmp_path / "shop.socket").write_text(socket_unit)
     command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "shop.service"), str(tmp_path / "shop.socket")]
