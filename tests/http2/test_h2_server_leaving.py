@@ -88,3 +88,13 @@ def test_connection_on_which_nothing_is_asked_stays_until_the_server_drains(site
     for talk in (asked, silent):
         talk.hear_until_the_end()
     assert site.server.join(GUARD)
+
+
+def test_stream_that_its_client_gives_up_does_not_hold_the_connection(site: Site, talking: Any) -> None:
+    talk = talking(site.server.address, window=0)
+    refused = talk.begin("/", ("expect", "a miracle"))
+    talk.hear_until(lambda: refused in talk.heads)  # its content cannot leave, and no handler waits for that
+    site.server.drain()
+    talk.hear_until(lambda: len(talk.goaways) == 2)
+    talk.reset(refused)
+    talk.hear_until_the_end()

@@ -166,7 +166,7 @@ class Http2ServerConnection(Http2Phases):
         if not data:
             self._lose()
         elif self._phase is not CLOSED:
-            if self.engine.has_output:
+            if self.engine.has_output or self._phase is DRAINING:  # a reset may have ended the last stream
                 self.flush_soon()
             self._watch()
 
