@@ -75,7 +75,7 @@ class Attacker:
         match frame:
             case hyperframe.frame.HeadersFrame():
                 fields = self._decoder.decode(frame.data, raw=True)
-                self.statuses[frame.stream_id] = bytes(fields[0][1])
+                self.statuses[frame.stream_id] = bytes(next(iter(fields))[1])
             case hyperframe.frame.DataFrame():
                 self.content[frame.stream_id] = self.content.get(frame.stream_id, b"") + frame.data
             case hyperframe.frame.RstStreamFrame():
