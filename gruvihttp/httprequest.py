@@ -240,7 +240,7 @@ class _Upload:
                     break
             self.end(EMPTY)
         except BaseException as exc:
-            self.abandon(f"{type(exc).__name__} struck in the middle of a request")
+            self.abandon(f"sending a request was interrupted by {type(exc).__name__}")
             raise
 
     def end(self, trailers: Headers) -> None:

@@ -21,6 +21,7 @@ from greenlet import getcurrent, greenlet
 from gruvihttp.errors import Error, HttpError, IncompleteMessage, RemoteProtocolError, TransportError
 from gruvihttp.exchanges.backlog import Backlog
 from gruvihttp.exchanges.http1.client_exchange import OPEN, SENT, STOPPED, Http1ClientExchange
+from gruvihttp.exchanges.informational import one_too_many
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.exchanges.turns import Turns
 from gruvihttp.limits import Limits
@@ -33,9 +34,6 @@ from gruvihttp.sansio.sentinels import NEED_DATA
 from gruvihttp.sansio.wire import ResponseReader
 
 __all__ = ["DueResponses", "OnInformational", "owners"]
-
-# Each takes memory and answers nothing. A server that sends a 102 per second is given up after a minute.
-_MOST_INFORMATIONAL = 64
 
 OnInformational = Callable[[Http1ClientExchange, InformationalResponse], object]
 
@@ -185,8 +183,8 @@ class DueResponses:
     def _inform(self, exchange: Http1ClientExchange, response: InformationalResponse) -> None:
         if response.status_code == 101:
             self._switch_protocol(exchange, response)
-        elif len(exchange.informational) == _MOST_INFORMATIONAL:
-            self.fail(RemoteProtocolError(f"more than {_MOST_INFORMATIONAL} informational responses to one request"))
+        elif (error := one_too_many(exchange.informational)) is not None:
+            self.fail(error)
         else:
             exchange.informational = [*exchange.informational, response]
             if self._on_informational is not None:

@@ -1,11 +1,11 @@
-"""`Arrivals`: what has come on one stream of a client, and the greenlets that wait for it.
+"""`Arrivals`: what has arrived on one stream of a client, and the greenlets that wait for it.
 
-The hub fills it in and never waits. Greenlets take from it, and wait as long as their deadlines allow. How much content
-can lie here is bounded by the stream's window, which opens again as content is taken.
+The hub fills it and never waits. Greenlets take from it, and wait as long as their deadlines allow. How much content
+can wait here is bounded by the stream's window, which opens again as content is taken.
 
-It lives as long as its stream does and does not refer to the exchange, so that an exchange which its user has forgotten
-can go. Whoever gives up its content, knowingly or by forgetting it (`ContentSource`), ends the stream; the connection
-goes on. Frames and other streams are not known here.
+It lives as long as its stream and does not refer to the exchange, so that an exchange that its user has forgotten can
+be freed. Giving up the content, explicitly or by forgetting it (`ContentSource`), ends the stream; the connection goes
+on. Frames and other streams are not known here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import Any, Protocol
 
-from gruvihttp.errors import Error, HttpError, RemoteProtocolError, StreamError, Timeout, fresh
+from gruvihttp.errors import Error, HttpError, StreamError, Timeout, fresh
+from gruvihttp.exchanges.informational import one_too_many
 from gruvihttp.exchanges.wakeups import Wakeups
 from gruvihttp.limits import Timeouts
 from gruvihttp.net.deadline import moment_after
@@ -27,9 +28,6 @@ from gruvihttp.sansio.headers import EMPTY, Headers
 from gruvihttp.sansio.http2 import H2Engine
 
 __all__ = ["Arrivals"]
-
-# Each takes memory and answers nothing. A server that sends a 102 per second is given up after a minute.
-_MOST_INFORMATIONAL = 64
 
 
 class Carrier(Protocol):
@@ -46,7 +44,7 @@ class Carrier(Protocol):
 class Arrivals:
     """One stream, as the driver of a client knows it.
 
-    `ended`: the response is here to its end. `failure`: why it, or the rest of it, will not come. `stopped`: the
+    `ended`: the response has arrived to its end. `failure`: why it, or the rest of it, never will. `stopped`: the
     server has answered and wants no more of the request. `deadline` is that of the whole exchange.
     """
 
@@ -72,39 +70,38 @@ class Arrivals:
 
     @property
     def over(self) -> bool:
-        """Whether nothing comes any more."""
+        """Whether nothing more will arrive."""
         return self.ended or self.failure is not None
 
     @property
     def is_taken(self) -> bool:
-        """Whether nothing comes any more, and nothing is here."""
+        """Whether the response has ended, and all that has arrived is taken."""
         return self.ended and not self._chunks
 
     # the hub's side
 
     def respond(self, response: Response) -> None:
-        """The head of the final response has come."""
+        """The head of the final response has arrived."""
         self.response = response
         self.wake()
 
     def inform(self, response: InformationalResponse) -> bool:
-        """An informational response has come. False if there are too many of them: then the stream is given up."""
-        if len(self.informational) == _MOST_INFORMATIONAL:
-            reason = f"more than {_MOST_INFORMATIONAL} informational responses to one request"
-            self.give_up(RemoteProtocolError(reason), ErrorCode.ENHANCE_YOUR_CALM)
+        """An informational response has arrived. False if there are too many: then the stream is given up."""
+        if (error := one_too_many(self.informational)) is not None:
+            self.give_up(error, ErrorCode.ENHANCE_YOUR_CALM)
             return False
         self.informational = [*self.informational, response]
         self.wake()
         return True
 
     def feed(self, content: bytes) -> None:
-        """A piece of content has come."""
+        """A piece of content has arrived."""
         if self.failure is None:
             self._chunks.append(content)
             self.wake()
 
     def end(self, trailers: Headers) -> None:
-        """The response has ended. What is not sent of the request then need not be (RFC 9113 §8.1)."""
+        """The response has ended. If the request has not, the rest of it is not needed (RFC 9113 §8.1)."""
         self.trailers = trailers
         self.ended = True
         if not self.stream.sent_end:
@@ -121,18 +118,18 @@ class Arrivals:
         self._finish()
 
     def wake(self) -> None:
-        """Let those look again who wait."""
+        """Let the greenlets that wait look again."""
         self._wakeups.wake()
 
     def _finish(self) -> None:
         self._connection.forget(self)
-        self.stream.owner = _NOBODY  # else the two would hold each other, and only the collector would part them
+        self.stream.owner = _NOBODY  # otherwise there is a reference cycle
         self.wake()
 
-    # anybody's
+    # either side
 
     def give_up(self, failure: Error, code: int = ErrorCode.CANCEL) -> None:
-        """Reset the stream; `failure` is what is raised from now on. Without effect when nothing comes any more."""
+        """Reset the stream; `failure` is raised from now on. Without effect when nothing more will arrive."""
         if not self.over:
             self._chunks.clear()
             self._connection.engine.reset(self.stream, code)
@@ -153,7 +150,7 @@ class Arrivals:
             raise fresh(timeout)
 
     def await_response(self, deadline: float | None) -> None:
-        """Wait for the head of the final response. Raises Timeout, or what has befallen the stream."""
+        """Wait for the head of the final response. Raises Timeout, or the failure of the stream."""
         while self.response is None:
             if self.failure is not None:
                 raise fresh(self.failure)
@@ -196,7 +193,7 @@ class Arrivals:
             self._reading = False
 
     def drop_soon(self) -> None:
-        """Nobody will ask for the rest. For the garbage collector, which may be in any thread, amid anything."""
+        """Give up the rest. For finalizers, which may run in any thread and at any moment."""
         connection = self._connection
         run: Callable[..., object] = connection.loop.run_callback
         if get_ident() != connection.thread:
@@ -205,33 +202,33 @@ class Arrivals:
 
 
 class _Nobody:
-    """Owns a stream that is over: what may still come on it concerns nobody."""
+    """The owner of a stream that is over: it ignores what may still arrive."""
 
     def feed(self, content: bytes) -> None:
-        """Content that came behind a reset."""
+        """Content behind a reset."""
 
     def respond(self, response: Response) -> None:
-        """A head that did."""
+        """A head behind a reset."""
 
     def inform(self, response: InformationalResponse) -> bool:
-        """So did this one."""
+        """An informational response behind a reset."""
         return False
 
     def end(self, trailers: Headers) -> None:
-        """And the end."""
+        """An end behind a reset."""
 
     def fail(self, failure: Error) -> None:
         """A reset behind the end, which says that the rest of the request is not wanted (RFC 9113 §8.1)."""
 
     def wake(self) -> None:
-        """There is room in the queue, for nothing."""
+        """Room in the queue: nothing follows."""
 
 
 _NOBODY = _Nobody()
 
 
 class ContentSource:
-    """Gives the content of a response to its reader. If it is forgotten before the end, nobody wants the rest."""
+    """Gives the content of a response to its reader. If the reader is forgotten before the end, so is the stream."""
 
     __slots__ = ("_arrivals",)
 

@@ -1,10 +1,10 @@
 """`Http2ClientConnection`, the HTTP/2 client driver: many requests at a time, each on a stream of its own.
 
-Greenlets begin streams here, and wait in a queue when the server takes no more at a time. Then each waits on its own
-stream only. Whatever strikes a greenlet, its stream is reset and the connection goes on. Responses are collected in the
-order of the requests of each greenlet, in which order ever they come.
+Greenlets begin streams here, and wait in a queue while the server takes no more of them. From then on each waits for
+its own stream only. If a greenlet is interrupted, its stream is reset and the connection goes on. Each greenlet
+collects its responses in the order of its requests, in whatever order they arrive.
 
-How bytes come and go is described in `link`.
+How bytes are received and sent is described in `link`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Http2ClientConnection(Http2Link):
 
     Of `timeouts` it uses `read`, `write` and `total`, of which each request may have its own, `handshake` for the
     server's SETTINGS, and `linger`. `on_informational(exchange, response)` is called for each 1xx, in a greenlet.
-    With `wait_for_settings` nothing is asked before the server has acknowledged our SETTINGS.
+    With `wait_for_settings` no request leaves before the server has acknowledged our SETTINGS.
     """
 
-    silent = False  # whether a connection is dead that seemed idle: here that is told before a request is sent
+    silent = False  # as HTTP/1 has it; here a dead connection is noticed before a request is sent
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Http2ClientConnection(Http2Link):
         self._fields: Sequence[Field] | None = None
         self._headers = EMPTY
         self._uncollected: Uncollected[Http2ClientExchange] = Uncollected()
-        self._queue: deque[Wakeups] = deque()  # greenlets that wait for a slot
+        self._queue: deque[Wakeups] = deque()  # one for each greenlet that waits for a slot
         self._pings_count = 0
 
     def __repr__(self) -> str:
@@ -75,9 +75,9 @@ class Http2ClientConnection(Http2Link):
     ) -> None:
         """Send a whole request, whose fields are in lower case. `owner` is for `collect` and for errors.
 
-        Waits for a slot, and for the windows. Returns when they allow all of it to leave, or when a response has come
-        that makes the rest pointless. Raises HttpError when the connection takes no more requests, Timeout, and what
-        has befallen the stream, which is a StreamError if the server has reset it.
+        Waits for a slot, and for the windows. Returns when they allow all of it to leave, or when a response makes the
+        rest pointless. Raises HttpError when the connection takes no more requests, Timeout, and the failure of the
+        stream, which is a StreamError if the server has reset it.
         """
         content = request.content
         exchange = self._open_stream(request, owner, timeouts, end=not content)
@@ -93,14 +93,14 @@ class Http2ClientConnection(Http2Link):
         return self._open_stream(request, owner, timeouts, end=False)
 
     def collect(self, timeout: float | None = -1, owner: Any = None) -> Http2ClientExchange:
-        """An exchange that was not collected yet, once the head of its response has come.
+        """The next exchange of the calling greenlet, once the head of its response has arrived.
 
-        It is the oldest one of the calling greenlet; for a greenlet that has made no request, the oldest one that no
-        other greenlet waits for; with `owner`, that one's, in whatever order. `timeout` is in seconds: negative means
-        the `read` of the request's timeouts, None for ever.
+        That is its oldest uncollected one. A greenlet that has made no request gets the oldest one that no other
+        greenlet waits for. With `owner`, it is that owner's exchange, in any order. `timeout` is in seconds: negative
+        means the `read` of the request's timeouts, None for ever.
 
-        Raises RuntimeError if there is none, or if another greenlet waits for it. Raises Timeout, after which one may
-        try again unless its phase is ``"total"``, and what has befallen the stream.
+        Raises RuntimeError if there is none, or if another greenlet waits for it. Raises Timeout, after which it may
+        be called again unless the phase is ``"total"``, and the failure of the stream.
         """
         exchange = self._uncollected.choose(owner)
         arrivals = exchange.arrivals
@@ -123,17 +123,17 @@ class Http2ClientConnection(Http2Link):
             raise
         except BaseException as exc:
             self._uncollected.drop(exchange)
-            exchange.arrivals.give_up(HttpError(f"{type(exc).__name__} struck while waiting for the response"))
+            exchange.arrivals.give_up(HttpError(f"waiting for the response was interrupted by {type(exc).__name__}"))
             raise
         finally:
             exchange.wanted = False
 
     def withdraw(self, exchange: Http2ClientExchange) -> None:
-        """Let nobody collect the response to a request that has failed."""
+        """Remove an exchange whose request has failed, so that its response is not waited for."""
         self._uncollected.drop(exchange)
 
     def ping(self, timeout: float | None = -1) -> float:
-        """How long the server takes to send eight bytes back, in seconds. Raises Timeout("read"), HttpError."""
+        """How long the server takes to answer a PING, in seconds. Raises Timeout("read"), HttpError."""
         self._check_usable()
         deadline = moment_after(timeout_or_default(timeout, self._timeouts.read))
         self._pings_count += 1
@@ -149,19 +149,22 @@ class Http2ClientConnection(Http2Link):
         return self._pings.pop(opaque) - began
 
     def flush_at_end(self) -> None:
-        """Say good-bye, and send what may leave. Quiet if that is not possible any more; never waits for long."""
+        """Send GOAWAY, and what may still leave; waits for `Timeouts.linger` at most.
+
+        Does nothing if the connection is lost.
+        """
         self._refuse(HttpError("it was closed"))
         if self._loss is None:
             self.engine.goaway()
         deadline = moment_after(self._timeouts.linger)
         self._flush()
-        # closing with the server's SETTINGS unread would reset the connection, and it might lose what was asked
+        # closing with the server's SETTINGS unread would reset the connection, and might destroy our requests
         while not self._is_over and (not self._outbox.empty or (self._open and self.engine.awaits_preface)):
             if not self._news.wait(deadline):
                 break
 
     def leave(self) -> None:
-        """Say good-bye as far as the socket takes it at once, and close. Never waits."""
+        """Send GOAWAY, as far as the socket takes it at once, and close. Never waits."""
         self._refuse(HttpError("it was closed"))
         if self._loss is None:
             self.engine.goaway()
@@ -172,11 +175,11 @@ class Http2ClientConnection(Http2Link):
 
     @property
     def is_idle(self) -> bool:
-        """Whether all is answered to the end, and another request may be sent, as far as is known."""
+        """Whether every response has ended and another request may be sent, as far as is known."""
         return not self._open and self._refusal is None
 
     def let_go(self) -> bool:
-        """Whether it is idle. Responses that are here to their ends may be read later in any case."""
+        """Whether it is idle. Responses that have arrived to their ends may be read later in any case."""
         return self.is_idle
 
     def stays_idle(self) -> bool:
@@ -243,7 +246,7 @@ class Http2ClientConnection(Http2Link):
                 self._queue[0].wake()
 
     def _drop_unwanted(self) -> None:
-        """Reset streams that only hold others up: full of content, or half sent, and their greenlet has ended."""
+        """Reset streams that only block others: full or half sent, and their greenlets have ended."""
         for exchange in self._uncollected.abandoned():
             stream = exchange.arrivals.stream
             if stream.recv_window <= 0 or not stream.end_offered:

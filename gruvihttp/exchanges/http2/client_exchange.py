@@ -1,9 +1,9 @@
-"""`Http2ClientExchange`: one request on a stream of HTTP/2, and its responses, as the client has them.
+"""`Http2ClientExchange`: one request on a stream of HTTP/2, and its responses, on the client's side.
 
-What is sent goes into the stream's queue and leaves as the windows allow. Who sends waits *before* adding to a queue
-that is full, not after: so the last piece and the end of a request are there together and leave in one frame.
+What is sent goes into the stream's queue and leaves as the windows allow. A sender waits *before* it adds to a full
+queue, not afterwards: so the last piece and the end of a request are in the queue together and leave in one frame.
 
-What comes is in `Arrivals`. Frames and other streams are not known here.
+What is received is in `Arrivals`. Frames and other streams are not known here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Carrier(Protocol):
 class Http2ClientExchange:
     """One request and its responses. See `gruvihttp.exchanges.base.ClientExchange`."""
 
-    tunnel = None  # what follows a CONNECT goes on as content, both ways
+    tunnel = None  # what follows a CONNECT is content, both ways
     wanted = False  # a greenlet waits for the response
     content: StreamReader
     _sender: Any = None  # the greenlet that waits for room in the queue
@@ -50,7 +50,7 @@ class Http2ClientExchange:
     def __init__(self, connection: Carrier, arrivals: Arrivals, owner: Any, greenlet: GreenletRef) -> None:
         self.arrivals = arrivals
         self.owner = owner
-        self.greenlet = greenlet  # who asked
+        self.greenlet = greenlet  # the one that made the request
         self._connection = connection
         self._stream = arrivals.stream
 
@@ -59,17 +59,17 @@ class Http2ClientExchange:
 
     @property
     def response(self) -> Response | None:
-        """The head of the final response, once it has come."""
+        """The head of the final response, once it has arrived."""
         return self.arrivals.response
 
     @property
     def informational(self) -> Sequence[InformationalResponse]:
-        """The informational responses that have come."""
+        """The informational responses that have arrived."""
         return self.arrivals.informational
 
     @property
     def trailers(self) -> Headers:
-        """The response's trailers; they come with its end."""
+        """The response's trailers; they arrive with its end."""
         return self.arrivals.trailers
 
     @property
@@ -90,7 +90,7 @@ class Http2ClientExchange:
     # the request
 
     def send_head(self) -> None:
-        """Send the head now: it leaves as soon as anything waits. Raises what has befallen the stream."""
+        """Send the head now: it leaves as soon as anything waits. Raises the failure of the stream."""
         self._is_wanted()
         self._connection.flush_soon()
 
@@ -106,7 +106,7 @@ class Http2ClientExchange:
                 return False
             self._connection.engine.offer(self._stream, piece)
             self._connection.flush_soon()
-        if len(data) > _PIECE_BYTES and left != len(data):  # the end follows what is the last, and waits for it
+        if len(data) > _PIECE_BYTES and left != len(data):  # after the last piece, `finish` waits
             self._await_queue(LOW_WATER_BYTES - 1)
         return self._is_wanted()
 
@@ -150,14 +150,14 @@ class Http2ClientExchange:
         self.arrivals.give_up(HttpError(reason))
 
     def close(self) -> None:
-        """Nobody will read the rest of the content."""
+        """Give up the rest of the content."""
         self.arrivals.give_up(HttpError("the response was closed before its end"))
 
     def _may_continue(self) -> bool:
         return any(response.status_code == 100 for response in self.arrivals.informational)
 
     def _is_wanted(self) -> bool:
-        """Whether the server wants more of the request. Raises what has befallen the stream."""
+        """Whether the server wants more of the request. Raises the failure of the stream."""
         arrivals = self.arrivals
         if arrivals.failure is not None and not arrivals.stopped:
             raise fresh(arrivals.failure)
@@ -178,7 +178,7 @@ class Http2ClientExchange:
             self._await_queue(0)
 
     def _await_queue(self, most_bytes: int) -> None:
-        """Wait until so much is queued at most. Raises Timeout("write") without progress, and resets the stream."""
+        """Wait until at most `most_bytes` are queued. Without progress, reset the stream and raise Timeout("write")."""
         stream = self._stream
         if stream.queued_bytes <= most_bytes:
             return
@@ -203,11 +203,11 @@ class Http2ClientExchange:
     def _give_up(self, exc: BaseException) -> None:
         """What has begun to be sent cannot be taken up again by anybody, and its response will not be asked for."""
         self._connection.withdraw(self)
-        self.arrivals.give_up(HttpError(f"{type(exc).__name__} struck while the request was being sent"))
+        self.arrivals.give_up(HttpError(f"sending the request was interrupted by {type(exc).__name__}"))
 
 
 def _pieces(data: BytesLike) -> Sequence[BytesLike]:
-    """The content as it is queued: what its owner may change is copied there, so that is done by and by."""
+    """The content in pieces to be queued. Mutable content is copied on that occasion, so not all of it at once."""
     if type(data) is bytes or len(data) <= _PIECE_BYTES:
         return (data,) if len(data) else ()
     view = memoryview(data)

@@ -1,4 +1,4 @@
-"""What befalls streams and connections of HTTP/2, as the errors that a client's user gets (RFC 9113 §5.4, §7)."""
+"""The ends of HTTP/2 streams and connections, as the errors that a client's user gets (RFC 9113 §5.4, §7)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["goaway_error", "reset_error"]
 
 
 def reset_error(event: StreamReset, goaway: GoAwayReceived | None) -> StreamError:
-    """A stream was reset, by either side, or by what `goaway` says."""
+    """The error for a stream that was reset, by either side, or that `goaway` says the server has not looked at."""
     code = event.error_code
     if event.reason == "GOAWAY" and goaway is not None:
         text = f"{_why(goaway)}; it has not looked at this request"
@@ -24,7 +24,7 @@ def reset_error(event: StreamReset, goaway: GoAwayReceived | None) -> StreamErro
 
 
 def goaway_error(event: GoAwayReceived) -> StreamError:
-    """The server takes no more requests."""
+    """The error for a connection on which the server takes no more requests."""
     return StreamError(_why(event), error_code=event.error_code)
 
 

@@ -1,7 +1,7 @@
-"""`Http2Input`: the content of a request on a stream of HTTP/2, as the hub feeds it in and as the handler takes it.
+"""`Http2Input`: the content of a request on a stream of HTTP/2: the hub feeds it in, and the handler takes it.
 
-How much can wait here is bounded by the stream's window, which opens again when the handler takes content. What ends
-the stream early wakes whoever waits, and is raised by the next read. What is answered is not known here.
+How much can wait here is bounded by the stream's window, which opens again when the handler takes content. If the
+stream ends early, a waiting handler is woken, and its next read raises the reason. What is answered is not known here.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Http2Input(ServedExchange):
 
     upgrade: tuple[bytes, ...] = ()  # RFC 9113 §8.6: there is none, but with extended CONNECT
     _is_over = False  # the handler has ended
-    _fault: BaseException | None = None  # why no more content comes
+    _fault: BaseException | None = None  # why no more content will arrive
 
     def __init__(self, connection: InputCarrier, stream: Stream) -> None:
         self.connection = connection
         self.stream = stream
         self.wants_continue = stream.expects_continue
         self.request_trailers: list[tuple[str, str]] = []  # filled when the content has ended
-        self._chunks: deque[bytes] = deque()  # of content, that have come and that nobody has taken
+        self._chunks: deque[bytes] = deque()  # content that has arrived and was not taken yet
         self._wakeups = Wakeups(connection.loop)  # greenlets that wait for content, or for room in the queue
         self._engine = connection.engine
 
@@ -57,7 +57,7 @@ class Http2Input(ServedExchange):
     # the hub's side
 
     def feed(self, content: bytes) -> None:
-        """A piece of content has come."""
+        """A piece of content has arrived."""
         self._chunks.append(content)
         self.wake()
 
@@ -67,13 +67,13 @@ class Http2Input(ServedExchange):
         self.wake()
 
     def fail(self, fault: BaseException) -> None:
-        """No more content comes, and if the stream is closed, nothing can be sent."""
+        """No more content will arrive, for this reason; if the stream is closed, nothing can be sent either."""
         if self._fault is None:
             self._fault = fault
         self.wake()
 
     def wake(self) -> None:
-        """Let those look again who wait."""
+        """Let the greenlets that wait look again."""
         self._wakeups.wake()
 
     # the handler's side
@@ -85,7 +85,7 @@ class Http2Input(ServedExchange):
         return StreamReader(source=self._take_content)
 
     def peer_has_gone(self) -> bool:
-        """Has the client reset the stream, or ended the connection? Never waits."""
+        """Whether the client has reset the stream or ended the connection. Never waits."""
         return self.connection.channel.closed or (self.stream.closed and not self.stream.sent_end)
 
     def _take_content(self) -> bytes:
@@ -113,7 +113,10 @@ class Http2Input(ServedExchange):
         return self._taken(0)
 
     def take(self, deadline: float | None, phase: str, size: int = 0) -> bytes:
-        """The next bytes of another protocol, at most `size` unless that is 0; b"" at the end. Timeout(phase)."""
+        """Wait for the next bytes of another protocol: at most `size` of them unless that is 0, b"" at the end.
+
+        Raises Timeout(phase) at `deadline`, and the reason for an early end.
+        """
         while not self.has_content():
             if not self._wakeups.wait(deadline):
                 raise Timeout(f"timed out: {phase}", phase=phase)

@@ -1,12 +1,12 @@
-"""`Http2Link`: the hub's side of a client's HTTP/2 connection, which reads and writes, and never waits for anybody.
+"""`Http2Link`: the hub's side of a client's HTTP/2 connection, which reads and writes and never waits.
 
-The theory is that of the server's driver. A callback in the hub reads what has come, gives it to the engine and hands
-events to the streams' `Arrivals`; no stream, no greenlet and no full socket can stop reading. What greenlets say goes
-into the engine and leaves once per pass of the loop, as the socket takes it.
+The theory is that of the server's driver. A callback in the hub reads what has arrived, gives it to the engine and
+hands events to the streams' `Arrivals`; no stream, no greenlet and no full socket can stop reading. What greenlets send
+goes into the engine and leaves once per pass of the loop, as the socket takes it.
 
 A connection takes no more requests once it has a `_refusal`: the server's GOAWAY, its end, a fault, or our own end.
 Streams that the server has taken before are finished; then the connection is closed, with time for the server to read
-what was said last. `_loss` is why nothing comes any more on any stream.
+our last frames. `_loss` is why nothing more will arrive on any stream.
 
 Who makes requests, and when there is room for one, is not known here.
 """
@@ -49,7 +49,7 @@ OnInformational = Callable[[Http2ClientExchange, InformationalResponse], object]
 
 
 class _Wait(Enum):
-    """What the connection itself waits for, and may not wait for too long."""
+    """What the connection itself waits for, for a limited time."""
 
     SETTINGS = "the server has not said yet that it speaks HTTP/2"
     ROOM = "the socket takes nothing"
@@ -82,10 +82,10 @@ class Http2Link:
         self.flush_soon = self._outbox.flush_soon
         self._alarm = Alarm(self.loop, self._expire)
         self._wait: _Wait | None = None
-        self._open: dict[Arrivals, ref[Http2ClientExchange]] = {}  # of which more may come
-        self._emptying: set[Arrivals] = set()  # those that wait until all of theirs has left
+        self._open: dict[Arrivals, ref[Http2ClientExchange]] = {}  # those on which more may arrive
+        self._emptying: set[Arrivals] = set()  # those that wait until all of their output has left
         self._news = Wakeups(self.loop)  # greenlets that wait for something about the connection
-        self._pings: dict[bytes, float] = {}  # what was acknowledged when
+        self._pings: dict[bytes, float] = {}  # when they were acknowledged
         self._goaway: GoAwayReceived | None = None
         self._refusal: Error | None = None
         self._loss: Error | None = None
@@ -104,7 +104,7 @@ class Http2Link:
         self._lose(TransportError("the connection is closed"))
 
     def forget(self, arrivals: Arrivals) -> None:
-        """Nothing comes any more on this stream."""
+        """Nothing more will arrive on this stream."""
         self._open.pop(arrivals, None)
 
     def await_empty(self, arrivals: Arrivals) -> None:
@@ -118,7 +118,7 @@ class Http2Link:
     # input, in the hub
 
     def _readable(self) -> None:
-        """Read, and hand on what that means. An error of ours ends this connection, and the hub reports it."""
+        """Read, and hand on the events. An error of ours ends this connection, and the hub reports it."""
         try:
             data = self._channel.try_receive()
             if data:
@@ -148,7 +148,7 @@ class Http2Link:
         self._watch()
 
     def _react(self, stream: Stream, event: Any) -> None:
-        """What is rare."""
+        """Handle the rare events."""
         match event:
             case InformationalResponse():
                 self._inform(stream.owner, event)
@@ -202,7 +202,7 @@ class Http2Link:
         self._watch()
 
     def _lose_output(self, exc: TransportError) -> None:
-        """Nothing can be sent any more. What has come before says why, or is an answer."""
+        """Nothing more can be sent. What has arrived before says why, or is a response."""
         with suppress(TransportError):
             while data := self._channel.try_receive():
                 self._take(data)
@@ -214,7 +214,7 @@ class Http2Link:
     # time
 
     def _watch(self) -> None:
-        """Look what the connection waits for, and for how long that may be; nothing if it goes on waiting."""
+        """Set the alarm for what the connection waits for now, unless it still waits for the same."""
         wait = self._waits_for()
         if wait is self._wait:
             return
@@ -250,7 +250,7 @@ class Http2Link:
             case _Wait.SETTINGS:
                 self.engine.goaway(ErrorCode.SETTINGS_TIMEOUT)
                 self._fail_all(Timeout("timed out: the server does not answer in HTTP/2", phase="handshake"))
-                self._flush()  # before those who are woken close it
+                self._flush()  # before a greenlet that is woken closes it
             case _Wait.ROOM:
                 self._lose(Timeout("timed out: the server does not read", phase="write"))
             case _Wait.END:
@@ -267,7 +267,7 @@ class Http2Link:
                 self.loop.run_callback(self.on_refused)
 
     def _fail_all(self, error: Error) -> None:
-        """Nothing comes any more on any stream; each hears of it."""
+        """Fail every stream, since nothing more will arrive."""
         self._refuse(error)
         if self._loss is None:
             self._loss = error
@@ -282,11 +282,11 @@ class Http2Link:
 
     @property
     def _is_over(self) -> bool:
-        """Whether nothing is sent any more."""
+        """Whether nothing more is sent."""
         return self._closing or self._channel.closed
 
     def _finish(self) -> None:
-        """All is said: let the server read it before the connection is closed."""
+        """Everything is sent: let the server read it before the connection is closed."""
         self._closing = True
         self._channel.shutdown_write()
         self._channel.park_and_drop(self._linger_bytes, lambda _: self._lose(HttpError("it was closed")))
@@ -304,14 +304,14 @@ class Http2Link:
             self._channel.close()
 
     def _end_error(self) -> Error:
-        """What the end of the stream of bytes means."""
+        """What the end of input means."""
         goaway = self._goaway
         if goaway is not None and goaway.error_code != ErrorCode.NO_ERROR:
             return goaway_error(goaway)
         return IncompleteMessage("the server closed the connection before the response was complete")
 
     def disown(self) -> None:
-        """This process is the child of a fork: the connection is its parent's, and who reads here reads its bytes."""
+        """This process is the child of a fork: leave the connection to the parent, whose bytes we would read."""
         self._refusal = self._loss = HttpError("it belongs to the parent of this process")
         self._open.clear()
         self._alarm.close()

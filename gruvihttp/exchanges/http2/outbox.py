@@ -1,7 +1,7 @@
-"""`Outbox`: what an HTTP/2 engine has to say, sent as the socket takes it. It runs in the hub and never waits.
+"""`Outbox`: the output of an HTTP/2 engine, sent as the socket takes it. It runs in the hub and never waits.
 
-Output is composed when it can leave, 64 KiB at a time, so that little is held that a reset could still save from being
-sent. Who is told that something has left is not known here.
+Output is composed when it can leave, 64 KiB at a time, so that a reset can still stop what is queued. What follows
+from having sent something is not known here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST_ROUNDS = 4  # of that in one pass of the loop, so that others have their t
 
 
 class Outbox:
-    """Sends what `engine` has to say on `channel`.
+    """Sends the output of `engine` on `channel`.
 
     `flush()` is the connection's: it is called in the hub when something may leave, and calls `send`.
     """
@@ -31,7 +31,7 @@ class Outbox:
         self._loop = loop
         self._flush: Callable[[], object] | None = flush
         self._flush_wanted = False
-        self._rest: BytesLike = b""  # of what was composed, what the socket has not taken
+        self._rest: BytesLike = b""  # composed, but not taken by the socket yet
 
     @property
     def stuck(self) -> bool:
@@ -40,7 +40,7 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
-        """Whether all has left that may leave."""
+        """Whether everything has left that may leave now."""
         return not self._rest and not self._engine.has_output
 
     def flush_soon(self) -> None:
@@ -54,7 +54,7 @@ class Outbox:
         self._flush = None
 
     def send(self) -> int:
-        """Send as much as the socket takes; how many bytes that were. Raises TransportError."""
+        """Send as much as the socket takes. Returns how many bytes it took. Raises TransportError."""
         self._flush_wanted = False
         sent = 0
         for _ in range(_MOST_ROUNDS):

@@ -1,8 +1,8 @@
 """`Http2Phases`: the phases of a server's HTTP/2 connection, what it waits for in them, and how the last ones go.
 
 A connection is OPEN, then LEAVING (GOAWAY was announced, requests may be under way), DRAINING (no more streams are
-taken), CLOSING (nothing is sent any more, what comes is dropped) and CLOSED. One alarm watches over whatever it waits
-for at the moment: see `Wait`. What is received and sent is not known here.
+taken), CLOSING (nothing more is sent, and what arrives is dropped) and CLOSED. One alarm limits whatever it waits for
+at the moment: see `Wait`. What is received and sent is not known here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gruvihttp.sansio.http2 import H2Engine
 
 __all__ = ["CLOSED", "CLOSING", "DRAINING", "LEAVING", "OPEN", "Http2Phases", "Phase", "Wait"]
 
-# A round trip on any line: requests that were sent before the client heard of GOAWAY have come by then
+# A round trip on any line: requests that the client sent before it knew of GOAWAY have arrived by then
 _NOTICE_SECONDS = 1.0
 
 
@@ -43,7 +43,7 @@ OPEN, LEAVING, DRAINING, CLOSING, CLOSED = Phase
 
 
 class Wait(Enum):
-    """What the connection waits for, and may not wait for too long."""
+    """What the connection waits for, for a limited time."""
 
     ROOM = "the socket takes nothing"
     HEAD = "the preface or a section has begun"
@@ -106,7 +106,7 @@ class Http2Phases:
     # time
 
     def _watch(self) -> None:
-        """Look what the connection waits for, and for how long that may be; nothing if it goes on waiting."""
+        """Set the alarm for what the connection waits for now, unless it still waits for the same."""
         wait = self._waits_for()
         if wait is self._wait:
             return
@@ -186,14 +186,14 @@ class Http2Phases:
     # the end
 
     def _go_away(self, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
-        """Take no stream any more that has not come."""
+        """Take no more streams, but those that have arrived."""
         self._phase = DRAINING
         self.engine.goaway(code)
         self.flush_soon()
         self._watch()
 
     def _finish(self) -> None:
-        """All is sent: close without losing it."""
+        """Everything is sent: close without losing it."""
         if self.channel.eof:
             self._lose()
             return
@@ -204,7 +204,7 @@ class Http2Phases:
         )
 
     def _lose(self, *, abort: bool = False) -> None:
-        """The connection is over; handlers hear of it when they read or write next."""
+        """The connection is over; the next read or write of each handler raises that."""
         if self._phase is CLOSED:
             return
         self._phase = CLOSED

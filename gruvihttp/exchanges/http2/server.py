@@ -1,9 +1,9 @@
 """The HTTP/2 server driver: one connection, its streams each handed to a handler in a greenlet of its own.
 
-The theory. Nobody but the hub reads and writes. A callback in the hub reads what has come, gives it to the engine, and
-hands events to the exchanges; it never waits, so no stream and no handler can stop reading. What handlers say goes
+The theory. Only the hub reads and writes. A callback in the hub reads what has arrived, gives it to the engine, and
+hands events to the exchanges; it never waits, so no stream and no handler can stop reading. What handlers send goes
 into the engine and leaves once per pass of the loop, as much as the socket takes; the rest waits for room. A handler
-waits on its own exchange: for content, or for room in its stream's queue.
+waits for its own exchange only: for content, or for room in its stream's queue.
 
 How long anything may last is in `phases`. The driver knows neither environ nor URLs.
 """
@@ -52,7 +52,7 @@ class Http2ServerConnection(Http2Phases):
     """One HTTP/2 connection of a server. `handler(exchange)` is called in a worker greenlet for each request.
 
     `notes` is the handler's own, for what it wants to keep as long as the connection lasts; so is `requests`, a number
-    to count with. `owner` is whoever made the connection.
+    to count with. `owner` is the object that made the connection.
     """
 
     multiplexed = True
@@ -80,11 +80,11 @@ class Http2ServerConnection(Http2Phases):
 
     @property
     def write_timeout(self) -> float | None:
-        """How long a peer may read nothing, in seconds."""
+        """How long the peer may go without reading anything, in seconds; None: for ever."""
         return self._config.timeouts.write
 
     def evict(self) -> bool:
-        """Say goodbye because somebody else needs the place. False if a request has arrived: that is answered."""
+        """Leave, because another client needs the place. False if a request has arrived, which is answered then."""
         self._readable()
         if self._wait is not Wait.REQUEST or self._phase is not OPEN:
             return self._phase is CLOSED
@@ -96,11 +96,11 @@ class Http2ServerConnection(Http2Phases):
         return content_patience(self._config, exchange.received_bytes, exchange.waited_seconds)
 
     def peer_has_gone(self) -> bool:
-        """Has the peer ended its side of the connection? Never waits."""
+        """Whether the peer has ended its side of the connection. Never waits."""
         return self.channel.peer_has_ended()
 
     def send_early_hints(self, fields: Sequence[Field]) -> None:
-        """Nothing: many exchanges are being answered, so each has this method itself."""
+        """Does nothing: many exchanges are being answered, so each has this method of its own."""
 
     def start(self, data: bytes = b"") -> None:
         """Begin to serve; `data` has been received already. Does not block."""
@@ -132,12 +132,12 @@ class Http2ServerConnection(Http2Phases):
     def _expire(self) -> None:
         wait = self._wait
         if wait is Wait.REQUEST or wait is Wait.HEAD:
-            self._readable()  # what has come in time may have had to wait for us
+            self._readable()  # what has arrived in time may have had to wait for us
         if self._wait is wait:
             super()._expire()
 
     def _readable(self) -> None:
-        """Read, and hand on what that means. An error of ours ends this connection, and the hub reports it."""
+        """Read, and hand on the events. An error of ours ends this connection, and the hub reports it."""
         try:
             data = self.channel.try_receive()
             if data is not None:
@@ -187,7 +187,7 @@ class Http2ServerConnection(Http2Phases):
             self._answer(stream, request, 501)  # RFC 9220 §3
 
     def _react(self, stream: Stream, event: Any) -> None:
-        """What is rare."""
+        """Handle the rare events."""
         if getattr(event, "defence", None) is not None:
             self._count(event.defence)
         match event:
@@ -211,11 +211,11 @@ class Http2ServerConnection(Http2Phases):
                 if self._phase is LEAVING:
                     self._go_away()
             case ConnectionClosed():
-                pass  # the caller knows
+                pass  # the caller has seen the end itself
 
     def _answer(self, stream: Stream, request: Request | None, status: int) -> None:
-        """Answer a request that no handler is to see."""
-        if stream.closed:  # by what has come behind the request
+        """Answer a request without a handler."""
+        if stream.closed:  # by what followed the request
             self.engine.release(stream)
         else:
             exchange = Http2ServerExchange(self, stream, request or _UNREADABLE)
@@ -234,10 +234,10 @@ class Http2ServerConnection(Http2Phases):
             self._give_up(exchange, fault)
 
     def _give_up(self, exchange: Http2ServerExchange, fault: BaseException) -> None:
-        """The client has gone, or has lost interest in this exchange."""
+        """The client has gone, or has given up this exchange."""
         exchange.fail(fault)
         if exchange.worker is not None:
-            self.loop.run_callback(self._cancel, exchange)  # behind those whom `fail` has woken
+            self.loop.run_callback(self._cancel, exchange)  # after the greenlets that `fail` has woken
 
     def _cancel(self, exchange: Http2ServerExchange) -> None:
         if exchange.worker is not None and not exchange.finished:
@@ -250,7 +250,7 @@ class Http2ServerConnection(Http2Phases):
             exchange.worker = getcurrent()
         try:
             self._handler(exchange)
-        except (TransportError, Timeout):  # the peer has gone, or reads nothing: there is nobody to tell
+        except (TransportError, Timeout):  # the peer has gone, or reads nothing: nobody is left to be told
             pass
         finally:
             self._end(exchange)

@@ -54,7 +54,7 @@ class Carrier(InputCarrier, Protocol):
 class Http2ServerExchange(Http2Input):
     """One request on a stream, and its responses. See `gruvihttp.exchanges.base.ServerExchange`."""
 
-    worker: greenlet | None = None  # who is at work, where somebody wants to know
+    worker: greenlet | None = None  # the one at work, if it is to end with its client
     head_sent = False
     persists = True  # a stream's end is not the connection's
     connection: Carrier
@@ -77,7 +77,7 @@ class Http2ServerExchange(Http2Input):
         return self.head.status if self.head is not None and self.head_sent else None
 
     def end(self) -> None:
-        """The handler has ended. What it has left open ends here, and so does what the client still sends."""
+        """The handler has ended. Reset the stream if the response, or the request, is not complete."""
         self._is_over = True
         self._chunks.clear()
         if self.ending is DETACHED:
@@ -118,10 +118,11 @@ class Http2ServerExchange(Http2Input):
         self.head = head
 
     def send_data(self, data: bytes) -> bool:
-        """Send a piece of content; empty is nothing. Waits while the queue is full.
+        """Send a piece of content. Waits while the queue is full.
 
-        False when no more is of use, since the response has no content. Raises LocalProtocolError if it is more than
-        was announced, or if the response is finished; TransportError when the stream is over; Timeout("write").
+        False when the response has no content, so that more pieces are pointless. Raises LocalProtocolError if it is
+        more than was announced, or if the response is finished; TransportError when the stream is over;
+        Timeout("write").
         """
         if self.ending is not None:
             if self.ending is DETACHED:
@@ -150,7 +151,7 @@ class Http2ServerExchange(Http2Input):
             return
         self._give_rest(content)
         if self.stream.queued_bytes > max(self._engine.window(self.stream), 0):
-            self.connection.await_end(self)  # nobody else would notice that the client does not take it
+            self.connection.await_end(self)  # otherwise a client that does not take it would go unnoticed
             self._await_queue(0, self.connection.write_timeout)
         self.ending = COMPLETE
 
@@ -177,7 +178,7 @@ class Http2ServerExchange(Http2Input):
         self.connection.flush_soon()
 
     def break_off(self) -> None:
-        """End a response whose head has left where it is, so that the peer sees that it is incomplete."""
+        """End a response in the middle, after its head has left, so that the peer can see that it is incomplete."""
         self.ending = BROKEN_OFF
         self._reset()
 
@@ -194,20 +195,20 @@ class Http2ServerExchange(Http2Input):
     def detach(self) -> Tunnel:
         """Take the stream away from HTTP, to speak one of `upgrade` on it. The caller writes the 101 response.
 
-        Raises RuntimeError when that is not possible, or not any more.
+        Raises RuntimeError when the exchange cannot be detached, or no longer.
         """
         if not self.upgrade:
             raise RuntimeError("the client has not asked for another protocol")
         if self.finished or self.head_sent:
             raise RuntimeError("the response has begun: it is too late for another protocol")
-        self.head = ResponseHead(101, b"Switching Protocols", [])  # whoever has the tunnel says so, or something else
+        self.head = ResponseHead(101, b"Switching Protocols", [])  # for the log: the caller writes the real one
         self.head_sent = True
         self.ending = DETACHED
         self.tunnel = Tunnel(cast(Channel, StreamChannel(self)), b"", draining=self.connection.draining)
         return self.tunnel
 
     def open_tunnel(self, status: int, fields: list[Field]) -> None:
-        """Answer the request of a tunnel with this status, and these fields in lower case."""
+        """Send the head of the response to a tunnel's request; names in `fields` are in lower case."""
         self._check_open()
         self._engine.send_checked(self.stream, status, fields, None)
         self.connection.flush_soon()
@@ -221,10 +222,10 @@ class Http2ServerExchange(Http2Input):
             self._await_queue(LOW_WATER_BYTES - 1, stall)
 
     def end_tunnel(self) -> None:
-        """End a detached stream politely. Has no effect the second time."""
+        """End a detached stream properly. Idempotent."""
         stream = self.stream
         if not stream.sent_head:
-            self._engine.reset(stream, ErrorCode.CANCEL)  # nobody has answered
+            self._engine.reset(stream, ErrorCode.CANCEL)  # there was no response
         elif not stream.end_offered:
             self._engine.finish(stream)
         self.connection.flush_soon()
@@ -243,13 +244,13 @@ class Http2ServerExchange(Http2Input):
         return length
 
     def _commit(self, announced: int | None, *, empty: bool = False) -> None:
-        """Let the head go. `empty`: no content follows it."""
+        """Hand over the head. `empty`: no content follows it."""
         head = self.head
         assert head is not None  # `_announced` has looked
         fields = _lowered(head.fields)
         fields += self.connection.common.fields_of(head)
         if self.upgrade and head.status < 300:
-            head.status = 501  # a client would take 200 for a yes, and what follows for the other protocol
+            head.status = 501  # a client would take 200 for consent, and the content for the other protocol
         silent = has_no_content(self.request.method, head.status)
         end = silent or (empty and not announced)
         self._engine.send_checked(self.stream, head.status, fields, announced, end=end)
@@ -257,7 +258,7 @@ class Http2ServerExchange(Http2Input):
         self.head_sent = True
 
     def _await_queue(self, most_bytes: int, patience: float | None) -> None:
-        """Wait until so much is left in the queue at most. Raises Timeout("write") when there is no progress."""
+        """Wait until at most `most_bytes` are queued. Raises Timeout("write") after `patience` without progress."""
         stream = self.stream
         while stream.queued_bytes > most_bytes:
             before = stream.queued_bytes
@@ -276,5 +277,5 @@ class Http2ServerExchange(Http2Input):
 
 
 def _lowered(fields: Sequence[Field]) -> list[Field]:
-    """Fields as HTTP/2 has them: lower-case names, and no blanks around values (RFC 9113 §8.2.1)."""
+    """Fields as HTTP/2 writes them: names in lower case, no blanks around values (RFC 9113 §8.2.1)."""
     return [(name.lower(), value.strip(b" \t")) for name, value in fields]

@@ -1,8 +1,8 @@
-"""WebSocket on a stream of HTTP/2 (RFC 8441), in the shape that HTTP/1 has given it.
+"""WebSocket on a stream of HTTP/2 (RFC 8441), in the shape that it has on HTTP/1.
 
-Programs know a GET that asks for another protocol, a socket, and a head ``101 Switching Protocols`` that is written to
-it. So the extended CONNECT of a client is shown as such a GET, its stream as such a socket, and the head becomes the
-response's. What is said afterwards is not known here.
+Programs expect a GET that asks for another protocol, and a socket, to which they write ``101 Switching Protocols``. So
+the extended CONNECT of a client is presented as such a GET, and its stream as such a socket; the head that is written
+becomes that of the response. What is said afterwards is not known here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gruvihttp.sansio.headers import HOP_BY_HOP, Field, Headers
 
 __all__ = ["StreamChannel", "as_upgrade"]
 
-# RFC 8441 §5: neither key nor answer is sent. RFC 6455 §4.2.1 wants 16 bytes of whoever looks at it.
+# RFC 8441 §5: the client sends no key. RFC 6455 §4.2.1: programs expect one of 16 bytes.
 _KEY = (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA==")
 _LEFT_OUT = HOP_BY_HOP | {b"sec-websocket-accept", b"content-length"}
 _LONGEST_HEAD = 65536
@@ -28,7 +28,7 @@ _READ_BYTES = 65536
 
 
 def as_upgrade(request: ExtendedConnect) -> Request:
-    """The GET of HTTP/1 that means the same."""
+    """The GET of HTTP/1 that means the same as this CONNECT."""
     fields = [field for field in request.headers.fields if field[0] != _KEY[0]]
     fields += [(b"connection", b"Upgrade"), (b"upgrade", request.protocol), _KEY]
     return parsed_request(b"GET", lowercase_headers(fields), request.target, request.http_version)
@@ -47,7 +47,7 @@ class Carrier(Protocol):
 
 
 class StreamChannel:
-    """A stream with the methods of a `Channel` that those use who have taken a connection.
+    """A stream, with those methods of a `Channel` that programs use on a connection that has left HTTP.
 
     What is sent first is a head of HTTP/1. It is held until it is complete.
     """
@@ -65,7 +65,7 @@ class StreamChannel:
         return self._exchange.take(deadline, phase, size)
 
     def try_receive(self, size: int = _READ_BYTES) -> bytes | None:
-        """What is here already, ``b""`` at the end of the stream, None if there is nothing yet. Never waits."""
+        """What has arrived already, ``b""`` at the end of the stream, None if there is nothing yet. Never waits."""
         return self._exchange.take(0.0, "read", size) if self._exchange.has_content() else None
 
     def send(self, content: BytesLike, stall: float | None = None) -> None:
@@ -89,11 +89,11 @@ class StreamChannel:
         self._exchange.end_tunnel()
 
     def fileno(self) -> int:
-        """There is none: many streams share one descriptor."""
+        """Raises io.UnsupportedOperation: many streams share one descriptor."""
         raise io.UnsupportedOperation("a stream of HTTP/2 has no descriptor of its own")
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # Any: as many types as names
-        """A fact about the connection; ``"socket"`` is none, as it is not this stream's."""
+        """A fact about the connection, but not its ``"socket"``, which is not this stream's own."""
         return default if name == "socket" else self._channel.get_extra_info(name, default)
 
 
