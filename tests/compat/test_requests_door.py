@@ -586,20 +586,20 @@ def test_status_that_stays_is_an_error_or_a_response(serve: Any, make_session: A
 
 
 def test_connection_is_tried_again_and_others_run_meanwhile(make_session: Any) -> None:
-    session = make_session(max_retries=urllib3.Retry(connect=2, backoff_factor=0.02))
+    session = make_session(max_retries=urllib3.Retry(connect=2, backoff_factor=0.1))
     ticks = 0
 
     def tick() -> None:
         nonlocal ticks
         while True:
             ticks += 1
-            gevent.sleep(0.001)
+            gevent.sleep(0)
 
     ticking = gevent.spawn(tick)
     with pytest.raises(exceptions.ConnectionError, match="Max retries exceeded"):
         session.get(unheard())
     ticking.kill()
-    assert ticks > 5
+    assert ticks > 100  # thousands, unless the pause holds everybody
 
 
 def test_reset_is_tried_again_if_that_is_wanted_and_the_body_can_be_sent_twice(serve: Any, make_session: Any) -> None:
