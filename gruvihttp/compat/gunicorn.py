@@ -18,7 +18,6 @@ from typing import Any
 import gevent
 from gevent import get_hub, monkey, socket
 from gevent.event import Event
-from gevent.lock import BoundedSemaphore
 
 from gruvihttp.compat.around import AroundServer
 from gruvihttp.limits import H2Limits, Limits, Timeouts
@@ -53,7 +52,6 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
         """Serve until a signal comes, the parent is gone, or `max_requests` have been served."""
         self._ended = Event()
         self._patience: float = self.cfg.graceful_timeout
-        self._running = BoundedSemaphore(self.cfg.worker_connections)
         self._adopt_log()
         self._loop = get_hub().loop
         helping = [gevent.spawn(self._keep_notifying), gevent.spawn(self._heed_reloader)]
@@ -73,7 +71,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
             limits=_limits(cfg),
             h2_limits=_h2_limits(cfg),
             http2=_speaks_http2(cfg),
-            timeouts=Timeouts(idle=cfg.keepalive, graceful=cfg.graceful_timeout),
+            timeouts=Timeouts(turn=None, idle=cfg.keepalive, graceful=cfg.graceful_timeout),  # it never answers 503
             trusted_proxies=_trusted(cfg.forwarded_allow_ips),
         )
         context = ssl_context(cfg) if cfg.is_ssl else False
@@ -145,14 +143,13 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     # exchanges
 
     def around(self, exchange: Any, serve: Callable[[Any], None]) -> None:
-        """Serve an exchange when there is room for it, and tell gunicorn's log and hooks."""
-        with self._running:
-            begun = monotonic()
-            try:
-                serve(exchange)
-            finally:
-                self._count()
-                self._tell(exchange, monotonic() - begun)
+        """Serve an exchange, and tell gunicorn's log and hooks."""
+        begun = monotonic()
+        try:
+            serve(exchange)
+        finally:
+            self._count()
+            self._tell(exchange, monotonic() - begun)
 
     def _count(self) -> None:
         self.nr += 1
@@ -228,6 +225,7 @@ def _limits(cfg: Any) -> Limits:
     return Limits(
         request_line_bytes=cfg.limit_request_line or _UNLIMITED_BYTES,
         fields_count=cfg.limit_request_fields,
+        active_requests=cfg.worker_connections or None,
         fields_bytes=max(each + 2, min(default.fields_bytes, cfg.limit_request_fields * (each + 2))),
     )
 
