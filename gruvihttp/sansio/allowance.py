@@ -2,7 +2,8 @@
 
 Frames that cost us something and bring nobody forward are paid from the bucket. It fills with time, with each request
 that is finished, and with the content that we send, as that has to be acknowledged. So a busy honest peer never runs
-dry, whatever its frames are, and a flood of any kind does. What happens then, and the time itself, are not known here.
+honest peer never runs dry, whatever its frames are, and a flood of any kind does. What happens then, and the time
+itself, are not known here.
 """
 
 from __future__ import annotations

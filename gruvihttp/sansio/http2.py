@@ -27,7 +27,7 @@ from typing import Any
 from gruvihttp.errors import LocalProtocolError
 from gruvihttp.limits import H2Limits, Limits
 from gruvihttp.sansio import frames
-from gruvihttp.sansio.allowance import Allowance
+from gruvihttp.sansio.allowance import FINISHED, Allowance
 from gruvihttp.sansio.events import CONNECTION_CLOSED, Event, InformationalResponse, Request, Response
 from gruvihttp.sansio.frames import HIGHEST_ID
 from gruvihttp.sansio.h2control import ControlFrames
@@ -343,6 +343,8 @@ class H2Engine:
             stream.reset_after_end = stream.dropping = True  # what comes until then is for nobody
         else:
             self._sender.reset(stream, code)
+            if not self._server:  # what was under way comes too late through no fault of the server's
+                self._allowance.give(FINISHED)
 
     def release(self, stream: Stream) -> None:
         """On a server: the application is done with a stream. Needed for each `Request` and `RequestRefused`."""

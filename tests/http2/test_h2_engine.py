@@ -286,6 +286,16 @@ def test_cancel_drops_what_is_queued_and_leaves_the_others_alone(client: Any) ->
     assert not side.engine.has_output
 
 
+def test_server_is_not_charged_for_what_was_under_way_when_the_client_cancelled(client: Any) -> None:
+    side = client()
+    for _ in range(600):
+        stream = opened(side)
+        side.engine.reset(stream)
+        assert side.sends() == [f"RstStream {stream.id} CANCEL"]
+        assert side.gets(answer(stream.id, end=False) + data(stream.id, end=True)) == []
+    assert not side.engine.failed
+
+
 @pytest.mark.parametrize(("code", "retryable"), [(7, " retryable"), (2, "")])
 def test_reset_by_the_server_says_whether_to_try_again(code: int, retryable: str, client: Any) -> None:
     side = client()
