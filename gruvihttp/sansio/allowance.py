@@ -1,8 +1,8 @@
 """How much trouble a peer may make: one bucket of tokens for a connection, and what each kind of trouble costs.
 
 Frames that cost us something and bring nobody forward are paid from the bucket. It fills with time, with each request
-that is finished, and with the content that we send, as that has to be acknowledged. So a busy honest peer never runs
-honest peer never runs dry, whatever its frames are, and a flood of any kind does. What happens then, and the time
+that is finished, or that we have cancelled, and with the content that we send, as that has to be acknowledged. So a
+busy honest peer never runs dry, whatever its frames are, and a flood of any kind does. What happens then, and the time
 itself, are not known here.
 """
 
