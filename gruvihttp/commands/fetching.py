@@ -35,7 +35,11 @@ __all__ = ["Writing", "fetch", "upload"]
 FAILED = 22  # as curl has it
 _PIECE_BYTES = 65536
 _MOST_AT_ONCE = 20  # requests of HTTP/2: fewer than any server allows
-_NO_SERVER = (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR, errno.ENOTSOCK)
+_NOBODY_THERE = "start the server, or correct --unix-socket"
+_SOCKET_ADVICE = {
+    **dict.fromkeys((errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR, errno.ENOTSOCK), _NOBODY_THERE),
+    errno.EACCES: "ask as a user who may write to it",
+}
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))  # RFC 9110 §9.2.2
 
 
@@ -287,9 +291,9 @@ def _explain(exc: Error, origin: Origin, url: str, asking: Asking) -> Mistake:
         )
     if isinstance(cause, ssl.SSLError):
         return NetworkMistake(f"{origin} and we cannot agree on TLS: {exc}", f"does it speak plain HTTP? http://{origin}")
-    if asking.unix_socket is not None and isinstance(cause, OSError) and cause.errno in _NO_SERVER:
-        advice = "start the server, or correct --unix-socket"
-        return NetworkMistake(f"nobody listens at {asking.unix_socket}: {cause.strerror}", advice)
+    if asking.unix_socket is not None and isinstance(cause, OSError) and cause.errno in _SOCKET_ADVICE:
+        what = f"cannot connect to {asking.unix_socket}: {cause.strerror}"
+        return NetworkMistake(what, _SOCKET_ADVICE[cause.errno])
     if isinstance(cause, ConnectionRefusedError):
         return NetworkMistake(f"nobody listens at {origin}", "start the server, or correct the port")
     is_reset = isinstance(exc, TransportError) and exc.errno == errno.ECONNRESET

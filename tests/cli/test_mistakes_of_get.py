@@ -130,7 +130,7 @@ def test_stdout_that_is_full(expect: Expect) -> None:
 def test_unix_socket_that_is_not_there(run: Run, expect: Expect, path: str) -> None:
     result = run("get", "--unix-socket", path, "http://localhost/")
     advice = "start the server, or correct --unix-socket"
-    expect(result, NETWORK, f"nobody listens at {path}: No such file or directory", advice)
+    expect(result, NETWORK, f"cannot connect to {path}: No such file or directory", advice)
 
 
 def test_plain_http_where_there_is_tls(run: Run, expect: Expect) -> None:
