@@ -171,6 +171,19 @@ def test_client_before_connecting_and_after_closing_says_so(converse: Converse) 
         client.getresponse()
 
 
+def test_answer_to_a_ping_that_was_not_sent_is_none(converse: Converse) -> None:
+    def script(server: Any) -> None:
+        server.answers_pings = False
+        server.say(*(f.ping(number.to_bytes(8), ack=True) for number in range(9)))
+        server.answer(server.request().stream)
+        server.rest()
+
+    client = converse(script)
+    assert client.request("GET", "/").getresponse().read() == b""  # so all that was said before it is here
+    with pytest.raises(Timeout):
+        client.ping(timeout=0.01)
+
+
 def test_http1_client_has_no_ping() -> None:
     assert not hasattr(HttpClient(), "ping")
 

@@ -138,15 +138,19 @@ class Http2ClientConnection(Http2Link):
         deadline = moment_after(timeout_or_default(timeout, self._timeouts.read))
         self._pings_count += 1
         opaque = self._pings_count.to_bytes(8)
+        self._pings[opaque] = None
         began = monotonic()
         self.engine.ping(opaque)
         self.flush_soon()
-        while opaque not in self._pings:
-            if self._loss is not None:
-                raise fresh(self._loss)
-            if not self._news.wait(deadline):
-                raise Timeout("timed out: no answer to PING", phase="read")
-        return self._pings.pop(opaque) - began
+        try:
+            while (answered := self._pings[opaque]) is None:
+                if self._loss is not None:
+                    raise fresh(self._loss)
+                if not self._news.wait(deadline):
+                    raise Timeout("timed out: no answer to PING", phase="read")
+        finally:
+            del self._pings[opaque]
+        return answered - began
 
     def flush_at_end(self) -> None:
         """Send GOAWAY, and what may still leave; waits for `Timeouts.linger` at most.

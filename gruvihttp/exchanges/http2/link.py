@@ -85,7 +85,7 @@ class Http2Link:
         self._open: dict[Arrivals, ref[Http2ClientExchange]] = {}  # those on which more may arrive
         self._emptying: set[Arrivals] = set()  # those that wait until all of their output has left
         self._news = Wakeups(self.loop)  # greenlets that wait for something about the connection
-        self._pings: dict[bytes, float] = {}  # when they were acknowledged
+        self._pings: dict[bytes, float | None] = {}  # when they were acknowledged; None: not yet
         self._goaway: GoAwayReceived | None = None
         self._refusal: Error | None = None
         self._loss: Error | None = None
@@ -161,8 +161,9 @@ class Http2Link:
             case SettingsChanged():
                 self._news.wake()
             case PingAcknowledged():
-                self._pings[event.opaque] = monotonic()
-                self._news.wake()
+                if event.opaque in self._pings:
+                    self._pings[event.opaque] = monotonic()
+                    self._news.wake()
             case ConnectionFailed():
                 reason = f"the server broke the rules of HTTP/2: {event.reason}"
                 self._fail_all(StreamError(reason, error_code=event.error_code))
