@@ -48,6 +48,8 @@ class Limits:
     # Kestrel's number: less than any line carries, and more than those send who drip
     content_rate: int | None = _number(240, "fewest bytes of content a second, after the timeout for content (408)")
 
+    write_rate: int | None = _number(240, "fewest bytes a second that a peer reads, in each timeout for write")
+
     def __post_init__(self) -> None:
         for item in fields(self):
             _check(item, getattr(self, item.name), whole=True)
@@ -116,7 +118,7 @@ class Timeouts:
     turn: float | None = _number(10.0, "until a request is served when too many are (503)")
     head: float | None = _number(10.0, "until a head that has begun is complete (408)")
     content: float | None = _number(30.0, "without a byte of content while somebody reads it (408)")
-    write: float | None = _number(30.0, "without progress while the peer does not read")
+    write: float | None = _number(30.0, "while the peer reads nothing, or too little")
     read: float | None = _number(None, "client: until the next byte of a response")
     total: float | None = _number(None, "client: for a whole exchange")
     # above the 60 s after which nginx and cloud load balancers drop an idle connection themselves

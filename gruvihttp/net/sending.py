@@ -18,9 +18,10 @@ from typing import NoReturn
 from greenlet import getcurrent, greenlet
 
 from gruvihttp.errors import Timeout, TransportError
-from gruvihttp.net.deadline import Alarm, moment_after
+from gruvihttp.net.deadline import Alarm
 from gruvihttp.net.receiving import WRITABLE, Receiving, closed_error
-from gruvihttp.net.sockets import BytesLike, RawSocket
+from gruvihttp.net.sockets import BytesLike, RawSocket, unread_bytes
+from gruvihttp.net.stall import Stall
 from gruvihttp.net.watchers import Watcher
 
 __all__ = ["JOIN_BYTES", "Sending"]
@@ -37,13 +38,15 @@ class Sending(Receiving):
     function in `_send`; the hot path does not ask.
     """
 
-    __slots__ = ("_room_wanted", "_stall_alarm", "_write_watcher", "_writer")
+    __slots__ = ("_room_wanted", "_stall", "_stall_alarm", "_write_watcher", "_writer", "least_rate")
 
     def __init__(self, sock: RawSocket) -> None:
         super().__init__(sock)
         self._write_watcher: Watcher | None = None
         self._writer: greenlet | None = None
+        self._stall: Stall | None = None
         self._stall_alarm: Alarm | None = None
+        self.least_rate = 0  # bytes a second that the peer has to read while `send` waits, in each `stall`
         self._room_wanted: Callable[[], object] | None = None
 
     def try_send(self, content: BytesLike) -> BytesLike:
@@ -73,7 +76,8 @@ class Sending(Receiving):
     ) -> bool:
         """Send everything, waiting while the peer does not read. True when the system has taken it all.
 
-        `stall` bounds the seconds without progress; then Timeout(phase="write").
+        `stall` bounds the seconds in which the peer reads nothing, or less than `least_rate` for each of them; then
+        Timeout(phase="write").
 
         `on_input` is called, in this greenlet, while output is stuck and input is there that nobody else waits for.
         It should `try_receive`; when it does not, it is not called again before there is progress. When it returns
@@ -96,6 +100,14 @@ class Sending(Receiving):
             return True
         return self._send_rest(deque((memoryview(content)[sent:],)), stall, on_input)
 
+    def stall(self, seconds: float | None) -> Stall:
+        """How long the peer may read too little from now on, for those who `try_send`."""
+        return Stall(self._sock, seconds, self.least_rate)
+
+    def unread_bytes(self) -> int:
+        """How much of what was sent has not reached the peer's system; 0 where ours does not tell."""
+        return 0 if self.closed else unread_bytes(self._sock)
+
     @property
     def can_send_files(self) -> bool:
         """Can `send_file` be used? The system cannot encrypt."""
@@ -109,20 +121,20 @@ class Sending(Receiving):
         self._send_alone(lambda: self._send_all_of_file(fd, offset, count, stall))
 
     def _send_all_of_file(self, fd: int, offset: int, count: int, stall: float | None) -> bool:
-        deadline = moment_after(stall)
+        patience = self.stall(stall)
         end = offset + count
         while offset < end:
             try:
                 sent = os.sendfile(self._sock.fileno(), fd, offset, min(end - offset, SENDFILE_BYTES))
             except BlockingIOError:
-                self._wait_writable(deadline, False)
+                self._wait_writable(patience, False)
                 continue
             except OSError as exc:
                 self._fail(exc)
             if not sent:
                 raise EOFError("the file has become shorter while it was sent")
             offset += sent
-            deadline = moment_after(stall)
+            patience.accept(sent)
         return True
 
     def _send_rest(self, rest: deque[memoryview], stall: float | None, on_input: Callable[[], bool] | None) -> bool:
@@ -146,12 +158,12 @@ class Sending(Receiving):
 
     def _send_all(self, rest: deque[memoryview], stall: float | None, on_input: Callable[[], bool] | None) -> bool:
         self._push(rest)
-        deadline = moment_after(stall)
+        patience = self.stall(stall)
         listening = on_input is not None
         while rest or (self._tls is not None and self._tls.unsent_bytes):
-            if self._wait_writable(deadline, listening):
-                if self._push(rest):
-                    deadline = moment_after(stall)
+            if self._wait_writable(patience, listening):
+                if progress := self._push(rest):
+                    patience.accept(progress)
                     listening = on_input is not None
             elif on_input is not None:
                 self._empty = None
@@ -161,37 +173,40 @@ class Sending(Receiving):
             listening = listening and not self.eof  # the end of the stream stays readable for ever
         return True
 
-    def _push(self, rest: deque[memoryview]) -> bool:
-        """Send what can go at once and take it off `rest`. Was there any progress?"""
-        progress = False
+    def _push(self, rest: deque[memoryview]) -> int:
+        """Send what can go at once and take it off `rest`. By how many bytes was there progress?"""
+        progress = 0
         try:
             if self._tls is not None:
                 unsent_bytes = self._tls.unsent_bytes
                 flushed = self._tls.flush()
-                progress = self._tls.unsent_bytes < unsent_bytes
+                progress = unsent_bytes - self._tls.unsent_bytes
                 while rest and flushed:
-                    progress = True
-                    _advance(rest, self._tls.send(rest[0]))
+                    sent = self._tls.send(rest[0])
+                    progress += sent
+                    _advance(rest, sent)
                     flushed = not self._tls.unsent_bytes
                 return progress
             while rest:
                 many = len(rest) > 1
-                _advance(rest, self._sock.sendmsg(islice(rest, IOV_MAX)) if many else self._sock.send(rest[0]))
-                progress = True
+                sent = self._sock.sendmsg(islice(rest, IOV_MAX)) if many else self._sock.send(rest[0])
+                progress += sent
+                _advance(rest, sent)
         except BlockingIOError:
             pass
         except OSError as exc:
             self._fail(exc)
         return progress
 
-    def _wait_writable(self, deadline: float | None, listening: bool) -> bool:
+    def _wait_writable(self, patience: Stall, listening: bool) -> bool:
         """Wait for room in the socket, or for input if `listening`. Was it room?"""
         if listening and self._has_pending():
             return False
-        if deadline is not None:
+        if patience.deadline is not None:
+            self._stall = patience
             if self._stall_alarm is None:
                 self._stall_alarm = Alarm(self._hub.loop, self._expire_stall)
-            self._stall_alarm.set(deadline)
+            self._stall_alarm.set(patience.deadline)
         wake = getcurrent().switch
         watcher = self._watch_room(wake, True)
         parked = listening and self._parked is None
@@ -210,7 +225,12 @@ class Sending(Receiving):
                     self.unpark()
 
     def _expire_stall(self) -> None:
-        if self._writer is not None:
+        patience, alarm = self._stall, self._stall_alarm
+        if self._writer is None or patience is None or alarm is None:
+            return
+        if patience.goes_on() and patience.deadline is not None:
+            alarm.set(patience.deadline)
+        else:
             self._writer.throw(Timeout("timed out: the peer does not read", phase="write"))
 
     def _watch_room(self, callback: Callable[..., object], *args: object) -> Watcher:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import _socket
 import ssl
 import struct
+from fcntl import ioctl
+from sys import byteorder
+from termios import TIOCOUTQ
 from typing import Any, TypeAlias
 
 from gevent import ssl as gevent_ssl
@@ -24,6 +27,7 @@ __all__ = [
     "take_over",
     "transport_error",
     "unix_credentials",
+    "unread_bytes",
 ]
 
 RawSocket: TypeAlias = _socket.socket
@@ -77,6 +81,14 @@ def unix_credentials(sock: RawSocket) -> tuple[int, int, int] | None:
     raw = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, gid = struct.unpack("3i", raw)
     return pid, uid, gid
+
+
+def unread_bytes(sock: RawSocket) -> int:
+    """How much of what was sent has not reached the peer's system; 0 where ours does not tell."""
+    try:
+        return int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), byteorder)  # SIOCOUTQ has the same number
+    except (OSError, ValueError):
+        return 0
 
 
 def format_address(address: Address) -> str:

@@ -260,6 +260,42 @@ def test_stream_whose_window_stays_shut_is_given_up(serve: Serve) -> None:
     assert attacker.statuses[GOOD] == b"200"
 
 
+@pytest.mark.parametrize(
+    "drip",
+    [
+        pytest.param(f.window_update(1, 1), id="opens its window by a byte"),
+        pytest.param(data(1, b"x"), id="sends a byte of content"),
+        pytest.param(f.window_update(0, 1000), id="opens another window"),
+    ],
+)
+def test_stream_that_is_taken_too_slowly_is_given_up(serve: Serve, drip: bytes) -> None:
+    server = serve(timeouts=Timeouts(write=0.2), limits=Limits(write_rate=1000))
+    attacker = Attacker(server.address)
+    attacker.greet((4, 0))
+    attacker.say(headers(1, [*GET[:3], (b":path", b"/large")], end=False))
+    with gevent.Timeout(GUARD):
+        while not moved(server):
+            attacker.say(drip)
+            gevent.sleep(0.01)
+    attacker.hear_until(lambda: attacker.faults)
+    assert attacker.faults == ["RST 1 CANCEL"]
+    assert moved(server) == {"slow_reader": 1}
+
+
+def test_streams_that_share_a_narrow_connection_are_not_given_up(serve: Serve) -> None:
+    server = serve(timeouts=Timeouts(write=0.2), limits=Limits(write_rate=10_000))
+    attacker = Attacker(server.address)
+    attacker.greet((4, f.HIGHEST_ID))
+    streams = range(1, 20, 2)
+    attacker.say(b"".join(headers(stream, [*GET[:3], (b":path", b"/large")]) for stream in streams))
+    for _ in range(60):
+        attacker.say(f.window_update(0, 1000))  # to one of them after the other, each much slower than that rate
+        gevent.sleep(0.01)
+    attacker.pause()
+    assert attacker.faults == []
+    assert moved(server) == {}
+
+
 def test_connection_that_takes_nothing_is_given_up(
     serve: Serve, site: Held, tmp_path: Path
 ) -> None:

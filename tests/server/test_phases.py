@@ -12,7 +12,7 @@ import pytest
 from gevent.event import Event
 
 from gruvihttp.errors import TransportError
-from gruvihttp.limits import Timeouts
+from gruvihttp.limits import Limits, Timeouts
 
 GUARD = 10.0
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -191,11 +191,27 @@ def test_client_that_reads_slowly_is_not_cut(serve: Any) -> None:
     assert talk.is_open()
 
 
+def test_client_that_reads_too_little_is_cut(serve: Any, errors: Errors, until: Any) -> None:
+    content = Endless()
+    served = serve(
+        lambda e, s: (s("200 OK", []), content)[1], timeouts=unlimited(write=0.2), limits=Limits(write_rate=1 << 30)
+    )
+    talk = served.connect()
+    talk.say(GET)
+    read = 0
+    while not content.closed:
+        read += len(talk.channel.receive(monotonic() + GUARD, size=8192))
+        gevent.sleep(0.01)
+    assert read > 8192
+    until(lambda: not served.server.connections)
+    assert errors() == []
+
+
 def test_pipelining_client_that_does_not_read_is_cut(serve: Any, until: Any) -> None:
     served = serve(lambda e, s: (s("200 OK", []), [b"x" * 1_000_000])[1], timeouts=unlimited(write=SHORT))
     talk = served.connect()
     talk.say(GET * 20)
-    until(lambda: not served.server.connections)
+    until(lambda: served.server.accepted and not served.server.connections)
     assert talk.is_cut()
 
 

@@ -41,6 +41,7 @@ class Http1Phases:
 
     def __init__(self, channel: Channel, config: ServerConfig) -> None:
         self.channel = channel
+        channel.least_rate = config.limits.write_rate or 0
         self.phase = IDLE
         self.since = 0.0  # a moment of time.monotonic(): when a phase with a time of its own began
         self._config = config

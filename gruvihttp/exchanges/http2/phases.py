@@ -20,6 +20,7 @@ from gruvihttp.exchanges.http2.outbox import Outbox
 from gruvihttp.exchanges.http2.server_exchange import Http2ServerExchange
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm
+from gruvihttp.net.stall import Stall
 from gruvihttp.sansio.h2errors import Defence, ErrorCode
 from gruvihttp.sansio.http2 import H2Engine
 
@@ -60,6 +61,7 @@ class Http2Phases:
 
     def __init__(self, channel: Channel, engine: H2Engine, config: ServerConfig) -> None:
         self.channel = channel
+        channel.least_rate = config.limits.write_rate or 0
         self.engine = engine
         self.tally = config.tally
         self._config = config
@@ -70,6 +72,8 @@ class Http2Phases:
         self._phase = OPEN
         self._wait: Wait | None = None
         self._since = 0.0  # a moment of time.monotonic(): when that wait began
+        self._reading: Stall | None = None  # while it waits for the client to read
+        self.sent_bytes = 0  # that the system has accepted
         self._is_fresh = True  # no request yet
         self._is_leaving = config.is_leaving()  # to be left as soon as no stream is open
         self._running: set[Http2ServerExchange] = set()
@@ -113,6 +117,7 @@ class Http2Phases:
         self._wait = wait
         self._since = monotonic()
         seconds = self._patience(wait)
+        self._reading = self.channel.stall(seconds) if wait is Wait.ROOM or wait is Wait.WINDOW else None
         if seconds is None:
             self._alarm.clear()
         else:
@@ -175,10 +180,21 @@ class Http2Phases:
                 self._count(Defence.SLOW_HEAD)
                 self._lose(abort=True)
             case Wait.WINDOW | Wait.ROOM:
+                if self._reading is not None and self._reading.goes_on() and self._reading.deadline is not None:
+                    self._alarm.set(self._reading.deadline)
+                    return
                 self._count(Defence.SLOW_READER)
                 self._lose(abort=True)
             case Wait.END:
                 self._lose(abort=True)
+
+    def _note_sent(self, size: int) -> None:
+        """So many bytes have left. What waits for the client to read waits on, if that is still so."""
+        self.sent_bytes += size
+        if self._reading is not None:
+            self._reading.accept(size)
+        elif self._wait is Wait.REQUEST:  # what it has got is as new as a request would be
+            self._wait = None
 
     def _count(self, defence: Defence) -> None:
         self.tally.defences[defence] += 1

@@ -286,7 +286,7 @@ class Http2ServerConnection(Http2Phases):
             raise
         if sent_bytes:
             self.tally.sent_bytes += sent_bytes
-            self._wait = None  # progress
+            self._note_sent(sent_bytes)
         for stream in self.engine.take_relieved():
             if stream.owner is not None:
                 stream.owner.wake()

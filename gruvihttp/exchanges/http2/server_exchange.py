@@ -15,13 +15,13 @@ from greenlet import greenlet
 
 from gruvihttp.errors import LocalProtocolError, Timeout, TransportError
 from gruvihttp.exchanges.http2.input import Http2Input, InputCarrier
+from gruvihttp.exchanges.http2.taking import Taking
 from gruvihttp.exchanges.http2.tunnel import StreamChannel, as_upgrade
 from gruvihttp.exchanges.response import CommonLines, ResponseHead, sendable_trailers
 from gruvihttp.exchanges.served import BROKEN_OFF, COMPLETE, DETACHED
 from gruvihttp.exchanges.tally import Tally
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.net.channel import Channel
-from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.sansio.events import Request, parsed_response
 from gruvihttp.sansio.framing import has_no_content
@@ -41,6 +41,7 @@ class Carrier(InputCarrier, Protocol):
     common: CommonLines
     notes: Any
     owner: Any
+    sent_bytes: int
     tally: Tally
 
     @property
@@ -258,11 +259,11 @@ class Http2ServerExchange(Http2Input):
         self.head_sent = True
 
     def _await_queue(self, most_bytes: int, patience: float | None) -> None:
-        """Wait until at most `most_bytes` are queued. Raises Timeout("write") after `patience` without progress."""
+        """Wait until at most `most_bytes` are queued. Raises Timeout("write") when the client takes too little."""
         stream = self.stream
+        taking = Taking(self.connection, stream, patience)
         while stream.queued_bytes > most_bytes:
-            before = stream.queued_bytes
-            if not self._wakeups.wait(moment_after(patience)) and stream.queued_bytes >= before:
+            if not self._wakeups.wait(taking.deadline) and not taking.goes_on():
                 self.connection.tally.defences[Defence.SLOW_READER] += 1
                 self._engine.reset(stream, ErrorCode.CANCEL)
                 self.failure = Timeout("timed out: the peer does not read", phase="write")
