@@ -218,7 +218,7 @@ def _as_json(record: AccessRecord) -> str:
 
 
 class Recorder:
-    """Makes a record of each request and hands it to `log`. What that raises is reported once, and harms nobody."""
+    """Makes a record of each request and hands it to `log`. What that raises is reported once, and harms no request."""
 
     def __init__(self, log: Log) -> None:
         self._log = log

@@ -1,4 +1,4 @@
-"""`AccessRecord`: one request, as whoever keeps a log of them sees it.
+"""`AccessRecord`: one request, as a log sees it.
 
 How a record is written down is not known here, nor is what a socket is.
 """
@@ -18,7 +18,7 @@ __all__ = ["AccessRecord"]
 
 
 class AccessRecord:
-    """One request and what became of it. Whoever keeps a record longer than the call takes `as_dict`.
+    """One request and what became of it. To keep a record longer than the call, take `as_dict`.
 
     `time` is when the request had come, in seconds since the epoch; `duration_us` what it took until the response was
     handed to the system, in microseconds, or None for a request that was refused. `status` is None where no response

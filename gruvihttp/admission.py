@@ -1,7 +1,7 @@
-"""`Admission`: how many requests are served at once, and in which order those wait that are too many.
+"""`Admission`: how many requests are served at once, and in which order the others wait.
 
-Connections cost little and requests may cost much, so it is requests that are bounded, not the clients that have a
-connection lying. Who comes when as many are served as may be waits in line; who has waited for too long is answered
+Connections cost little and requests may cost much, so requests are bounded, and not the clients that are connected. A
+request that finds as many being served as allowed waits in line; one that has waited too long gets
 503, since its client has probably given up or is about to. What serving means is not known here.
 """
 
@@ -39,7 +39,7 @@ class Admission:
         return len(self._line)
 
     def admitting(self, handler: Handler) -> Handler:
-        """A handler that calls `handler` when it is an exchange's turn, and answers 503 when that does not come."""
+        """A handler that calls `handler` when it is an exchange's turn, and answers 503 if its turn does not come."""
 
         def handle(exchange: Any) -> None:
             if not self._enter():
@@ -67,7 +67,7 @@ class Admission:
         return has_turn
 
     def _give_up(self, turn: Event) -> None:
-        """Whoever waited for this turn does not any more, or was killed when it had just come."""
+        """The greenlet that waited for this turn has given up, or was killed when its turn had just come."""
         if turn.is_set():
             self._leave()
         else:

@@ -1,4 +1,4 @@
-"""`Connector`: opens connections to origins, directly or through an HTTP proxy; who uses them is not known here."""
+"""`Connector`: opens connections to origins, directly or through an HTTP proxy. Their use is not known here."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OriginConnection:
         return f"<OriginConnection {self.transport!r}>"
 
     def close(self) -> None:
-        """Close it; what is still due on it is not waited for."""
+        """Close it, without waiting for responses that are due."""
         if self.driver.is_idle:
             self.transport.close()
         else:
@@ -59,12 +59,12 @@ class OriginConnection:
         self.transport.park(look)
 
     def unwatch(self) -> None:
-        """Call nobody."""
+        """Stop watching."""
         self.transport.unpark()
 
 
 class SharedConnection(OriginConnection):
-    """One that carries many exchanges at a time, in HTTP/2. Its driver reads always, so it knows by itself."""
+    """One that carries many exchanges at a time, in HTTP/2. Its driver always reads, so it notices its end itself."""
 
     __slots__ = ("served",)
 
@@ -73,7 +73,7 @@ class SharedConnection(OriginConnection):
 
     def __init__(self, transport: Transport, protocol: HttpProtocol) -> None:
         super().__init__(transport, protocol)
-        self.served = 0  # exchanges whose responses have come
+        self.served = 0  # exchanges whose responses have arrived
 
     @property
     def usable(self) -> bool:
@@ -81,7 +81,7 @@ class SharedConnection(OriginConnection):
         return self.driver.stays_idle()
 
     def close(self) -> None:
-        """Say good-bye and close it; what is still due on it is not waited for."""
+        """Send GOAWAY and close it, without waiting for responses that are due."""
         self.driver.leave()
 
     def watch(self, on_dead: Callable[[], object]) -> None:
@@ -91,7 +91,7 @@ class SharedConnection(OriginConnection):
             on_dead()
 
     def unwatch(self) -> None:
-        """Call nobody."""
+        """Stop watching."""
         self.driver.on_refused = None
 
 
@@ -109,7 +109,7 @@ class _ProxyProtocol(HttpProtocol):
 
 
 class Connector:
-    """Knows how to get to origins.
+    """Opens connections to origins.
 
     `context_of()` makes the TLS context when it is first needed. `proxy` is an HTTP proxy, to which plain requests are
     sent as they are, and through which all others go in tunnels. `address_of(origin)` says where an origin is. With
@@ -134,7 +134,7 @@ class Connector:
             self._proxy_origin = Origin("http", host, port)
 
     def route(self, origin: Origin, target: str) -> tuple[Origin, str]:
-        """To whom a request is sent, and with which target (RFC 9112 §3.2.2)."""
+        """The origin that a request is sent to, and its target (RFC 9112 §3.2.2)."""
         if self._proxy is None or origin.scheme == "https" or origin.path:
             return origin, target
         return self._proxy_origin, f"http://{origin.authority}{target}"

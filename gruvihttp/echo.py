@@ -14,7 +14,7 @@ from urllib.parse import quote
 __all__ = ["METHODS", "MOST_CONTENT_BYTES", "application"]
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-# The answer repeats the content, so it is held in memory; nobody reads more than this
+# The answer repeats the content, so it is held in memory; more than this is not read
 MOST_CONTENT_BYTES = 1 << 20
 
 _PLAIN = "text/plain; charset=utf-8"

@@ -149,7 +149,7 @@ class ExpectationFailed(RemoteProtocolError):
 
 
 class IncompleteMessage(RemoteProtocolError):
-    """The stream ended inside a message (RFC 9112 §8). Nobody listens any more, so there is no answer."""
+    """The stream ended inside a message (RFC 9112 §8). The peer no longer listens, so there is no answer."""
 
     answerable = False
 
@@ -165,7 +165,7 @@ class RedirectError(HttpError):
 
 
 class StatusError(HttpError):
-    """A response says 4xx or 5xx, and somebody has asked for an error then. `response` is that response."""
+    """The status of `response` is 4xx or 5xx, and `raise_for_status` was called."""
 
     response: Any = None  # see RedirectError
 

@@ -43,7 +43,7 @@ Trusts = Callable[["Node"], bool]
 
 
 class Node(NamedTuple):
-    """Somebody on the way of a request. `host` is an address, or a name that hides it; ``""`` is a Unix socket."""
+    """A client or proxy on the way of a request. `host` is an address, or a name that hides it; ``""``: Unix socket."""
 
     host: str
     port: str = ""  # digits, or a name that hides it
@@ -154,7 +154,7 @@ def of_forwarded(value: str, trusts: Trusts) -> Route:
         if "host" in element:
             host = _host(element["host"], "Forwarded")
         if "for" not in element:
-            break  # nobody knows who was there, so nobody vouches for what is left of it
+            break  # it is unknown who was there, so what is left of it cannot be trusted
         client = _node(element["for"], "Forwarded")
         if not trusts(client):
             break

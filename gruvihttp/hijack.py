@@ -314,7 +314,7 @@ class _Offer:
         self._sock = sock
 
     def hijack(self) -> HijackedSocket:
-        """The connection as a socket. Whoever uses it answers the request, with 101 or otherwise."""
+        """The connection as a socket. The user of it answers the request, with 101 or otherwise."""
         return self._sock
 
     def upgrade(self, protocol: str, headers: list[tuple[str, str]] | None = None) -> HijackedSocket:

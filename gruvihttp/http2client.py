@@ -30,10 +30,10 @@ class Http2Client(HttpClient):
 
     `window` is how much of a response, in bytes, the server may send before it is read; so much memory may each
     unread response take. With `wait_for_settings` nothing is asked before the server has acknowledged our SETTINGS:
-    some servers allow only a few requests at a time, and break off when more have come before they could say so. The
+    some servers allow only a few requests at a time, and break off when more arrive before they could say so. The
     ``handshake`` of `Timeouts` bounds the wait for the server's SETTINGS, too.
 
-    A connection is read all the time: close a client that is of no use any more, best by a ``with`` statement.
+    A connection is read all the time: close a client that is no longer used, best by a ``with`` statement.
 
     ::
 

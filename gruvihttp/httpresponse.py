@@ -33,12 +33,12 @@ class HttpVersion(NamedTuple):
 
 
 class HttpResponse:
-    """A response, as soon as its head has come. `body` is a stream of its content, and its methods are here too."""
+    """A response, once its head has arrived. `body` is a stream of its content, and its methods are here, too."""
 
     __slots__ = ("_exchange", "_head", "_headers", "body")
 
     def __init__(self, message: ClientExchange | Response | InformationalResponse) -> None:
-        """`message` is an exchange whose response has come, or the head of a response, which then has no content."""
+        """`message` is an exchange whose response has arrived, or the head of a response, which then has no content."""
         self._headers: list[tuple[str, str]] | None = None
         if isinstance(message, (Response, InformationalResponse)):
             self._exchange: ClientExchange | None = None
@@ -162,7 +162,7 @@ class HttpResponse:
 
     @switchpoint
     def close(self) -> None:
-        """Nobody will read the rest of the body.
+        """Give up the rest of the body.
 
         With HTTP/1 it is dropped if that is little and comes soon, else the connection is given up. With HTTP/2 the
         server is told not to send it, and the connection goes on.

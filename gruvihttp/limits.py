@@ -113,7 +113,7 @@ class Timeouts:
     pool: float | None = _number(None, "client: until one of a pool's connections is free")
     connect: float | None = _number(None, "until a connection is made, all addresses together")
     handshake: float | None = _number(10.0, "until a TLS handshake is done")
-    # browsers connect in advance; who has said nothing by then has changed his mind
+    # browsers connect in advance; one that has sent nothing by then has changed its mind
     first_byte: float | None = _number(30.0, "until a new connection says anything")
     turn: float | None = _number(10.0, "until a request is served when too many are (503)")
     head: float | None = _number(10.0, "until a head that has begun is complete (408)")

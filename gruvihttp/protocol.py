@@ -159,7 +159,7 @@ class HttpProtocol(MessageProtocol):
         client.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport has been closed: whoever waits for something that comes in HTTP/2 hears of it."""
+        """The transport has been closed: greenlets that wait for something in HTTP/2 are told."""
         if isinstance(self._client, Http2ClientConnection):
             self._client.lost()
 
@@ -263,7 +263,7 @@ class HttpProtocol(MessageProtocol):
         to change to other protocols, such as ``'websocket'``: the fields Connection and Upgrade are written here, and
         after a response 101 the connection is its `transport`.
 
-        Many greenlets may make requests. Each waits while another one's is being sent.
+        Many greenlets may make requests. Each waits while the request of another one is being sent.
 
         Raises TypeError, ValueError or UnicodeEncodeError for what cannot be sent, before anything is; HttpError
         when the connection cannot be used (any more); TransportError and Timeout.
@@ -284,8 +284,8 @@ class HttpProtocol(MessageProtocol):
     def getresponse(self, timeout: float | None = -1) -> HttpResponse:
         """Wait for the head of the response to the oldest request that has got none; call it once for each request.
 
-        The oldest request of the calling greenlet is meant. A greenlet that has made none gets the oldest one that
-        nobody waits for. `HttpRequest.getresponse` names one.
+        The oldest request of the calling greenlet is meant. A greenlet that has made none gets the oldest one that no
+        other greenlet waits for. `HttpRequest.getresponse` names one.
 
         `timeout` is in seconds: -1 is the request's, None is for ever. After a Timeout it may be called again, unless
         its phase is ``"total"``.
@@ -303,7 +303,7 @@ class HttpProtocol(MessageProtocol):
         return self.connection.ping(timeout)
 
     def flush(self) -> None:
-        """Send the requests that wait to leave together. Quiet if the connection is lost; never waits for long."""
+        """Send the requests that are held to leave together. Does nothing if the connection is lost; waits briefly."""
         if self._client is not None:
             self._client.flush_at_end()
 

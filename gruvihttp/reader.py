@@ -8,7 +8,7 @@ only removes and cannot fail. Hence whatever interrupts a call, a timeout or a k
 next call finds all that had arrived.
 
 The end is one value: `_end` is None while more may come, `_EOF`, or the error that was fed. The first end stands: an
-EOF cannot paper over an error, and what befalls the connection later cannot spoil a complete stream. An end shows
+EOF cannot paper over an error, and a later failure of the connection cannot spoil a complete stream. An end shows
 only when all bytes before it are read.
 
 Work is linear in the bytes, however small the chunks: taking cuts from the first chunk without moving the rest, spent
@@ -44,7 +44,7 @@ class StreamReader(io.BufferedIOBase):
     calls it again. Without a source, a read that lacks bytes raises `BlockingIOError`. Neither costs a byte.
 
     `on_buffer_size_change(reader, previous_bytes, now_bytes)` is called after each change of `buffer_size`; it must
-    not raise. `timeout` (seconds) is only kept here, for whoever does the waiting.
+    not raise. `timeout` (seconds) is only kept here, for the code that waits.
 
     Sizes, limits and hints are in bytes; a negative one or None means no bound. Reading after `close` raises
     ValueError. `close` concerns reading alone: it touches neither the source nor what is buffered.
@@ -183,7 +183,7 @@ class StreamReader(io.BufferedIOBase):
     def drain(self, limit: int | None = None) -> bool:
         """Read and drop. True when the end was reached, False when more than `limit` bytes stand before it.
 
-        Works on a closed reader too: it serves whoever owns the connection. Raises as `read` does.
+        Works on a closed reader, too: it is for the owner of the connection. Raises as `read` does.
         """
         left = _bound(limit)
         while there := self._ready():

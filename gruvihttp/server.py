@@ -48,13 +48,13 @@ class HttpServer(Server):
 
     `access_log` is called with an `AccessRecord` for each request; a text is the format of an `AccessLog` on stderr.
     GET and HEAD of `health_path` and `ready_path` are answered by the server itself: the former always with 200, the
-    latter with 503 when the server closes, or when somebody has set `ready` to False. They are not logged.
+    latter with 503 when the server closes, or when `ready` has been set to False. They are not logged.
 
     `websocket_compat` is the server, ``"gevent"``, ``"werkzeug"`` or ``"gunicorn"``, whose way of handing out the
     socket of a WebSocket request is imitated for libraries; None hands it out by ``gruvihttp.hijack`` only.
 
-    `reject_upload` says what becomes of content that still comes when the answer is out: ``"linger"`` drops it for a
-    while so that the answer arrives, ``"drain"`` to keep the connection, ``"abort"`` closes at once.
+    `reject_upload` says what becomes of content that still arrives after the response: ``"linger"`` drops it for a
+    while, so that the response arrives, ``"drain"`` drops it to keep the connection, ``"abort"`` closes at once.
     `cancel_on_disconnect` ends the greenlet of a request, by GreenletExit, when its client has gone.
 
     `identifier` is what the field Server says; with None there is no such field. `multiprocess` is
@@ -180,7 +180,7 @@ class HttpServer(Server):
     # -- what it does ------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
-        """What the server is doing, and what it has done so far: see `gruvihttp.metrics.Stats`."""
+        """What the server is doing, and has done so far: see `gruvihttp.metrics.Stats`."""
         tally = self._config.tally
         open_protocols = [protocol for _, protocol in self.connections]
         under_way = sum(each.active_requests for each in open_protocols if isinstance(each, HttpProtocol))
@@ -205,9 +205,9 @@ class HttpServer(Server):
         )
 
     def listen_metrics(self, address: Address, *, mode: int | None = None) -> None:
-        """Tell Prometheus what `stats` tells, at ``/metrics`` of `address`; the paths of probes are answered there too.
+        """Serve what `stats` tells, for Prometheus, at ``/metrics`` of `address`; the probes are answered there, too.
 
-        It goes on until this server has closed, so it also tells how that goes. Nothing of it is logged or counted.
+        It goes on until this server has closed, so that closing can be watched. Its requests are not logged or counted.
         """
         if self._metrics is None:
             health_path, ready_path = self._probe_paths
@@ -216,14 +216,14 @@ class HttpServer(Server):
 
     @property
     def metrics_addresses(self) -> list[Address]:
-        """Where the metrics are found, as the sockets say it."""
+        """Where the metrics are served, as the sockets say it."""
         return [] if self._metrics is None else self._metrics.addresses
 
     def leave(self, delay: float) -> None:
-        """Tell who asks at the ready path that no more requests are wanted, and serve on for `delay` seconds.
+        """Answer 503 at the ready path, and go on serving for `delay` seconds, so that load balancers notice.
 
-        So those who send requests here have time to learn of it. Each connection ends with its next answer, which says
-        so; new ones are served as well. Returns at once when the server drains.
+        Each connection ends with its next response, which says so; new ones are served as well. Returns at once when
+        the server drains.
         """
         self.ready = False
         if not self._leaving:

@@ -64,7 +64,7 @@ class Notifier:
 
     @property
     def is_heard(self) -> bool:
-        """Has somebody asked to be told?"""
+        """Whether systemd has asked to be told."""
         return self._address is not None
 
     def ready(self, status: str = "") -> None:
@@ -84,7 +84,7 @@ class Notifier:
         self._tell("WATCHDOG=1")
 
     def keep_alive(self) -> None:
-        """Tell that from a greenlet from now on, for as long as greenlets run. Nothing to do if nobody watches."""
+        """Tell that from a greenlet from now on, for as long as greenlets run. Does nothing without a watchdog."""
         if self.watchdog is not None:
             gevent.spawn(self._keep_alive, self.watchdog / 2)
 

@@ -30,7 +30,7 @@ GUARD_SECONDS = 10.0  # far above what anything on a loopback interface needs
 
 
 class ManualClock:
-    """A clock for those who take one as a function: it returns `now` until somebody calls `advance`."""
+    """A clock, for code that takes one as a function: it returns `now`, which only `advance` changes."""
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
@@ -112,7 +112,7 @@ class RawPeer:
         """Send `size` bytes at a time, so that another end in this hub reads them one by one."""
         for start in range(0, len(content), size):
             self.send(content[start : start + size])
-            gevent.idle()  # everybody in this hub who has input has had his turn
+            gevent.idle()  # all greenlets of this hub that have input have had their turn
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes; fewer only if the stream ends before."""

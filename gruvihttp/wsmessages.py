@@ -6,7 +6,7 @@ is not known here.
 The end, which is the difficult part. Who closes says so with a close frame; `code` is there from then on. The peer
 answers with one of its own, and then the server is the first to close the connection. A greenlet that waits in
 `receive` is the only one that can see the answer, so it ends the connection then, and whoever has called `close` waits
-for it. If nobody waits, nobody will look at what comes: the wire drops it, and closes when the peer does.
+for it. If no greenlet waits, nothing looks at what arrives: the wire drops it, and closes when the peer does.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MADE_PAYLOADS = count()
 
 
 class WebSocketClosed(Error, ConnectionError):
-    """There is nobody to send to any more. `code` and `reason` are those of the end."""
+    """The WebSocket has ended, so nothing can be sent. `code` and `reason` are those of the end."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"the WebSocket is closed: {code} {reason}".rstrip())
@@ -89,7 +89,7 @@ def wsproto() -> Any:
 
 
 def check_options(max_message_size: int, ping_interval: float | None) -> None:
-    """Raise ValueError for what `WebSocket` cannot be made with, while nobody has been told anything."""
+    """Raise ValueError for options that `WebSocket` would refuse, before the peer has been told anything."""
     if not isinstance(max_message_size, int) or max_message_size < 1:
         raise ValueError(f"max_message_size must be a positive whole number, not {max_message_size!r}")
     if ping_interval is not None and (not isinstance(ping_interval, (int, float)) or not ping_interval > 0):
@@ -104,7 +104,7 @@ def compression() -> Any:
 class WebSocket:
     """One WebSocket connection: messages, which are str or bytes. `accept` and `connect` make it.
 
-    Any greenlet may send; one at a time may receive. Pings are answered while somebody receives. `subprotocol` is the
+    Any greenlet may send; one at a time may receive. Pings are answered while a greenlet receives. `subprotocol` is the
     one that was agreed on, `subprotocols` those that the client has offered, `compressed` whether messages are.
     `code` and `reason` say how it has ended; `code` is None until then.
 
@@ -145,7 +145,7 @@ class WebSocket:
         self._read_bytes = _READ_BYTES_COMPRESSED if extensions else _READ_BYTES
         self._pings: dict[bytes, tuple[float, AsyncResult[float]]] = {}
         self._goodbye: tuple[int, str] | None = None  # what the peer has said in its close frame
-        self._silent = False  # nothing has come since we pinged by ourselves
+        self._silent = False  # nothing has arrived since our last automatic ping
         if ping_interval is not None:
             gevent.spawn(self._keep_alive, ping_interval)
 
@@ -194,7 +194,7 @@ class WebSocket:
         return answer
 
     def _keep_alive(self, interval: float) -> None:
-        """Ping now and then, and give up a peer that says nothing to that, as far as anybody listens."""
+        """Ping now and then, and give up a peer that does not answer while a greenlet receives."""
         while not self._ended.wait(interval):
             if self._silent and self._receiving:
                 self._note(_ABNORMAL, "")
@@ -265,7 +265,7 @@ class WebSocket:
             self.reason = reason
 
     def _end(self) -> None:
-        """Close the wire. Nobody receives any more."""
+        """Close the wire. Nothing more is received."""
         if not self._ended.is_set():
             self._ended.set()
             self._wire.close()
@@ -339,7 +339,7 @@ class WebSocket:
             if answer is not None:
                 answer.set(monotonic() - begun)
         elif isinstance(event, kinds.CloseConnection):
-            if self._engine.state not in self._closing:  # nobody has said it: wsproto does not like what it sees
+            if self._engine.state not in self._closing:  # the peer has broken the rules, and wsproto has noticed
                 self._break_off(int(event.code))
                 return None
             self._goodbye = int(event.code), event.reason or ""  # others may be about to send

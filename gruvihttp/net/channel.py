@@ -72,9 +72,9 @@ class Channel(Sending):
         """Read a header of the PROXY protocol; ``peername`` and ``sockname`` are what it says from now on.
 
         It comes before everything else, TLS included; nothing behind it is read. False if the peer goes, or lets the
-        deadline pass, without having said anything: so do those who only look whether somebody listens.
+        deadline pass, without having sent anything: a proxy does so that only checks whether the server listens.
 
-        Raises TransportError if what comes is no such header, and Timeout("proxy") if it is late.
+        Raises TransportError if what arrives is no such header, and Timeout("proxy") if it is late.
         """
         header = None
         held = bytearray()
@@ -108,12 +108,12 @@ class Channel(Sending):
         """Do a TLS handshake and speak TLS from now on. Blocks this greenlet until `deadline`.
 
         Raises Timeout(phase="handshake"), or TransportError if the handshake fails; the ssl error is its cause.
-        The channel is of no use then: close it.
+        After an error the channel is unusable: close it.
         """
         if self._tls is not None:
             raise RuntimeError("this channel speaks TLS already")
         if self._reader is not None or self._writer is not None or self._parked is not None:
-            raise RuntimeError("cannot start TLS while somebody receives, sends or is parked")
+            raise RuntimeError("cannot start TLS while a greenlet receives or sends, or while the channel is parked")
         layer = TlsLayer(
             self._sock, context, server_side=server_side, server_hostname=server_hostname, on_stuck=self._on_stuck
         )
@@ -137,13 +137,13 @@ class Channel(Sending):
 
     @property
     def ragged_eof(self) -> bool:
-        """Did a TLS stream end without the peer saying so? Then it may have been cut."""
+        """Whether a TLS stream has ended without close_notify: it may have been cut."""
         return self._tls is not None and self._tls.ragged_eof
 
     # -- ending ------------------------------------------------------------------------------------------------
 
     def shutdown_write(self) -> None:
-        """Tell the peer that nothing more will come. Reading goes on. Quiet if the peer is gone already."""
+        """Tell the peer that nothing more will come. Reading goes on. Raises nothing if the peer is gone already."""
         try:
             if self._tls is not None:
                 self._tls.close_notify()
@@ -161,7 +161,7 @@ class Channel(Sending):
         try:
             while max_bytes > 0 and not self.eof:
                 try:
-                    dropped = self._sock.recv(READ_BYTES)  # below TLS: nobody wants to decrypt it
+                    dropped = self._sock.recv(READ_BYTES)  # below TLS: there is no need to decrypt it
                 except BlockingIOError:
                     self._wait_readable(deadline, "linger")
                     continue
@@ -193,7 +193,7 @@ class Channel(Sending):
         self._release()
 
     def forget(self) -> None:
-        """Close our descriptor and tell nobody, neither the peer nor who waits: after a fork it is the parent's."""
+        """Close our descriptor without telling the peer or waking greenlets: after a fork it is the parent's."""
         if not self.closed:
             self.on_close = None
             self._release()
@@ -214,11 +214,11 @@ class Channel(Sending):
             on_close(self)
 
     def __del__(self) -> None:
-        """Nobody has closed it. The hub must not go on looking at a descriptor that is another socket's soon.
+        """It was forgotten, not closed. The hub must not go on watching a descriptor that soon is another socket's.
 
         libev ends the process when it meets one that was closed behind its back. We may be in any thread here.
         """
-        if getattr(self, "closed", True) or self._hub.loop is None:  # the former: it has never been one
+        if getattr(self, "closed", True) or self._hub.loop is None:  # the former: its constructor has failed
             return
         watchers = (self._watcher, getattr(self, "_write_watcher", None))
         if self._hub.thread_ident == _get_ident():

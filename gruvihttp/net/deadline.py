@@ -4,9 +4,9 @@ A deadline is set and cleared far more often than it passes. So an `Alarm` only 
 armed from an earlier deadline, and when it goes off too early it is armed again for what is left. In steady state a
 wait with a deadline costs an attribute, not a timer.
 
-gevent's own timers count from the loop's cached clock, which stands still while nobody lets the loop run: after that,
-`gevent.spawn_later` and the timeout of `gevent.joinall` are early by as much. So what has a deadline here is woken by
-an alarm, or by a `gevent.Timeout`, which asks for the time first.
+gevent's own timers count from the loop's cached clock, which stands still while a greenlet keeps the loop from running:
+afterwards `gevent.spawn_later` and the timeout of `gevent.joinall` are early by that time. So what has a deadline here
+is woken by an alarm, or by a `gevent.Timeout`, which updates the clock first.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class _Race:
             self._drop_late()
 
     def _next_outcome(self) -> RawSocket | BaseException | None:
-        """What the next attempt has come to; None when it is time for another one."""
+        """The outcome of the next attempt; None when it is time for another one."""
         try:
             return self._outcomes.get(timeout=self._stagger if self._waiting else None)
         except Empty:
@@ -97,7 +97,7 @@ class _Race:
     def _attempt(self, candidate: Candidate) -> None:
         try:
             sock = _connect(candidate, self._local_address, self._deadline)
-        except Exception as exc:  # for whoever dials
+        except Exception as exc:  # for the greenlet that dials
             self._outcomes.put(exc)
             return
         self._outcomes.put(sock)
@@ -167,7 +167,7 @@ def _wait_writable(sock: RawSocket, deadline: float | None) -> None:
         with timer:
             hub.wait(watcher)
     except gevent.Timeout as exc:
-        if exc is not timer:  # somebody else's, thrown through us
+        if exc is not timer:  # a foreign one, thrown through us
             raise
         raise Timeout(phase="connect") from None
     finally:

@@ -38,7 +38,7 @@ _REST_SECONDS_MOST = 1.0
 # A port that was free for one family may be taken for the next; a few attempts find one that is free for all.
 _PORT_ATTEMPTS = 16
 
-# A closing listener accepts for so many wakes at most: 4096 connections, the longest backlog that Linux has by default.
+# The most batches that a closing listener accepts: 4096 connections, the longest backlog that Linux has by default.
 _REST_WAKES = 64
 
 
@@ -50,8 +50,8 @@ _poll = get_original("select", "poll")  # the system's, also in a patched progra
 class Listener:
     """One listening socket. Calls ``on_accept(sock, peer_address)`` in the hub for each new connection.
 
-    Before that, ``may_accept(is_wanted)`` is asked; ``is_wanted()`` tells whether there is one. Who says no although
-    there is pauses the listener.
+    Before that, ``may_accept(is_wanted)`` is asked, where ``is_wanted()`` tells whether there is one. If it says no
+    although there is one, it must pause the listener.
     """
 
     ACCEPTS_PER_WAKE = 64  # then the established connections have their turn
@@ -95,7 +95,7 @@ class Listener:
         self._end_rest()
 
     def accept_rest(self) -> None:
-        """Accept what the backlog holds: who connected before `close` is not turned away by it."""
+        """Accept what the backlog holds: clients that connected before `close` are not turned away."""
         for _ in range(_REST_WAKES):
             if not self.accepting or not self._accept_many():
                 return
@@ -131,7 +131,7 @@ class Listener:
         return True
 
     def _is_wanted(self) -> bool:
-        """Does somebody wait to be accepted, as of now? Another process may have been quicker than we."""
+        """Whether a connection waits to be accepted right now. Another process may have been quicker than we."""
         poller = _poll()
         poller.register(self._sock.fileno(), POLLIN)
         return bool(poller.poll(0))
@@ -198,7 +198,7 @@ def bind_sockets(
 ) -> list[RawSocket]:
     """Listening sockets on every address that `address` resolves to, for other processes to accept from.
 
-    With `reuse_port`, each socket may be bound once more by whoever asks for the same (SO_REUSEPORT), and the system
+    With `reuse_port`, other sockets may be bound to the same addresses (SO_REUSEPORT), and the system
     spreads the connections over all of them. `mode` is what the file of a Unix socket gets.
     Raises TransportError with errno and a message that names the address.
     """
@@ -302,7 +302,7 @@ def _clear_stale(path: str | bytes) -> None:
 
 
 def _remove(path: str, device: int, inode: int) -> None:
-    """Remove our socket file, unless somebody has put another one in its place."""
+    """Remove our socket file, unless there is another one in its place."""
     try:
         status = os.stat(path)
         if (status.st_dev, status.st_ino) == (device, inode):

@@ -1,4 +1,4 @@
-"""`Networks`: which peers somebody means, by address, by network, or because they connect over a Unix socket."""
+"""`Networks`: a set of peers, by address, by network, or because they connect over a Unix socket."""
 
 from __future__ import annotations
 

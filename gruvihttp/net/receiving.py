@@ -159,7 +159,7 @@ class Receiving:
             self._hub.loop.run_callback(self._offer_pending)
 
     def unpark(self) -> None:
-        """Call nobody. Input stays where it is, and the peer feels it when the buffers are full."""
+        """Stop calling. Input stays in the system's buffers, and the peer has to wait when they are full."""
         self._parked = None
         if self._reader is None and not self.closed:
             self._watcher.callback = self._watcher.stop
@@ -255,7 +255,7 @@ class Receiving:
         raise self._note(exc) from exc
 
     def _note(self, exc: OSError) -> TransportError:
-        """The system says that the peer is gone, or that nothing will work any more: remember it."""
+        """Remember that the system says that the peer is gone, or that nothing will work any more."""
         self.broken = True
         if self.error is None:
             self.error = transport_error(exc)  # not what is raised: that will hold frames, and they this channel
@@ -267,5 +267,5 @@ def _timeout(phase: str) -> Timeout:
 
 
 def closed_error() -> TransportError:
-    """What everybody gets who uses a closed channel, or waits on it while it is closed."""
+    """The error for using a closed channel, or waiting on it while it is closed."""
     return TransportError("the connection is closed")

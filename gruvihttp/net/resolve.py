@@ -81,7 +81,7 @@ def _look_up(host: str | None, port: int, family: int, flags: int, deadline: flo
         with timer:
             return _candidates(gevent_socket.getaddrinfo(host, port, family, _socket.SOCK_STREAM, 0, flags))
     except gevent.Timeout as exc:
-        if exc is not timer:  # somebody else's, thrown through us
+        if exc is not timer:  # a foreign one, thrown through us
             raise
         raise Timeout(f"cannot resolve {host}: timed out", phase="connect") from None
     except _socket.gaierror as exc:

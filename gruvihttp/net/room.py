@@ -1,11 +1,11 @@
-"""`Room`: who goes when there are as many connections as may be, and one more wants to come.
+"""`Room`: which connection is closed when there are as many as allowed, and another client wants to connect.
 
 A connection that its peer has let lie is worth less than a new one. So the one that has been idle for the longest
 time is closed for a newcomer. When none is idle, the next one that becomes so goes; meanwhile the newcomer waits in
 the system's backlog.
 
-Nothing is counted while there is room: connections are asked since when they are idle when somebody has to go. That
-looks at all of them, but finds many candidates at once, in their order; whoever becomes idle later comes behind them.
+Nothing is counted while there is room. When a connection has to go, all are asked since when they are idle. That looks
+at every one, but finds many candidates at once, in their order; those that become idle later follow behind them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Leaver(Protocol):
 class Room:
     """What the connections of one server know about how crowded it is.
 
-    `is_wanted` says that somebody waits for a place: the connection that becomes idle next calls `take` and ends.
+    `is_wanted` says that a client waits for a place: the connection that becomes idle next calls `take` and ends.
     """
 
     __slots__ = ("_candidates", "evicted", "is_wanted")
@@ -55,7 +55,7 @@ class Room:
                 return True
 
     def take(self) -> bool:
-        """Does somebody wait for a place? Then the caller gives his, and nobody else has to."""
+        """Whether a client waits for a place. If so, the caller gives up its own, and no other connection has to."""
         if not self.is_wanted:
             return False
         self.is_wanted = False

@@ -1,7 +1,7 @@
 """The output half of a channel: sending what can go at once, waiting for the rest, reading while it waits.
 
-There is a write watcher only while output is stuck. It wakes the greenlet that waits in `send`; else it empties the
-TLS layer and calls whoever asked with `when_writable`.
+There is a write watcher only while output is stuck. It wakes the greenlet that waits in `send`; otherwise it empties
+the TLS layer and calls the callback given to `when_writable`.
 
 A blocking sender that never reads deadlocks with a peer that does the same. So `send` takes `on_input`, which is
 called while output is stuck and input is there.
@@ -79,7 +79,7 @@ class Sending(Receiving):
         `stall` bounds the seconds in which the peer reads nothing, or less than `least_rate` for each of them; then
         Timeout(phase="write").
 
-        `on_input` is called, in this greenlet, while output is stuck and input is there that nobody else waits for.
+        `on_input` is called, in this greenlet, while output is stuck and there is input that no greenlet waits for.
         It should `try_receive`; when it does not, it is not called again before there is progress. When it returns
         False, sending ends: what is unsent is dropped, the channel is `broken` and False is returned.
         """
@@ -249,7 +249,7 @@ class Sending(Receiving):
         try:
             if self._tls is not None and not self._tls.flush():
                 return
-        except OSError as exc:  # whoever wanted room meets it at the next send
+        except OSError as exc:  # the next send meets it
             self._note(exc)
         if self._write_watcher is not None:
             self._write_watcher.stop()

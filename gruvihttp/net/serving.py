@@ -1,7 +1,7 @@
 """gruvi's server side: `Server` accepts connections and gives each a protocol.
 
 It needs no greenlet of its own: listeners accept in the hub, and protocols start there. Only a TLS handshake or a PROXY
-header gets a greenlet, so that nobody waits for a peer that is slow with it.
+header gets a greenlet, so that a peer that is slow with it delays no other.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["Server", "create_server"]
 
 # What a peer may take to end its TLS handshake when the server closes: a few round trips, and no scanner's patience.
 _HANDSHAKE_SECONDS = 1.0
-# After that, somebody may have been idle for long enough to make room who was not when there was none.
+# After that, a connection may have been idle for long enough that it can make room.
 _LOOK_AGAIN_SECONDS = 0.5
 
 
@@ -79,7 +79,7 @@ class Server(Endpoint):
         self._handshakes: set[Transport] = set()
         self._room = room or Room()
         self._alarm: Alarm | None = None
-        self._crowded = False  # as many connections as may be, none of them idle, and somebody waits
+        self._crowded = False  # there are as many connections as allowed, none is idle, and a client waits
         self._closing = False
         self._closed = Event()
         self._empty = Event()
@@ -214,8 +214,8 @@ class Server(Endpoint):
     def _introduces_itself(self, transport: Transport, deadline: float | None, *, to_tls: bool) -> bool:
         """Read the PROXY header. Whether the connection goes on.
 
-        A proxy that only looks whether somebody listens sends that, or nothing at all, and goes. That is no handshake
-        that fails.
+        A proxy that only checks whether the server listens sends that, or nothing at all, and goes. That does not count
+        as a failed handshake.
         """
         try:
             if not transport.receive_proxy_header(deadline):
@@ -251,7 +251,7 @@ class Server(Endpoint):
         try:
             protocol.connection_lost(transport.error)
             self.connection_lost(transport, protocol, transport.error)
-        except Exception:  # whoever closed the transport is not the one to hear of it
+        except Exception:  # not for the caller, which only closed the transport
             self._report()
         self._check_empty()
         self._check_room()
@@ -265,7 +265,7 @@ class Server(Endpoint):
         return bound is not None and len(self._connections) + len(self._handshakes) >= bound
 
     def _may_accept(self, is_wanted: Callable[[], bool]) -> bool:
-        """Is there room for one more connection, or can it be made, if it is wanted?"""
+        """Whether one more connection may be accepted. If one `is_wanted()`, room is made for it where possible."""
         if not self._is_full():
             return True
         if not is_wanted():
@@ -293,7 +293,7 @@ class Server(Endpoint):
             listener.start()
 
     def _check_room(self) -> None:
-        """Let those in who wait, if there is room now."""
+        """Accept waiting clients, if there is room now."""
         if self._crowded and not self._is_full():
             self._look_again()
 
@@ -303,7 +303,7 @@ class Server(Endpoint):
     # -- running and ending ------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Nothing to do: `listen` starts it. Here for those who come from gevent's servers."""
+        """Raises RuntimeError without `listen`, which is what starts it. Here because gevent's servers have it."""
         if not self.started:
             raise RuntimeError("nothing to serve: call listen() first")
 
@@ -313,7 +313,7 @@ class Server(Endpoint):
         try:
             with interrupted_by(self._closed.set):
                 self._closed.wait()
-        except KeyboardInterrupt:  # somebody else's handler has raised it
+        except KeyboardInterrupt:  # raised by a signal handler that is not ours
             pass
         finally:
             self.close()

@@ -146,7 +146,7 @@ class TlsLayer:
                 return False
 
     def close(self) -> None:
-        """Let go of whoever is to be told that something is stuck. The facts of the session stay."""
+        """Let go of the callback for stuck output. The facts of the session stay."""
         self._on_stuck = _nothing
 
     def close_notify(self) -> None:
@@ -180,7 +180,7 @@ class TlsLayer:
 
 
 def handshake_error(exc: OSError) -> TransportError:
-    """What to tell about a handshake that failed, so that somebody can act on it."""
+    """The error for a failed handshake, with what can be done about it."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return TransportError(f"TLS handshake: the peer's certificate is not accepted: {exc.verify_message}")
     if isinstance(exc, ssl.SSLEOFError):

@@ -14,7 +14,7 @@ from typing import TypeAlias
 __all__ = ["CertOption", "VerifyOption", "client_context_for"]
 
 PathOption: TypeAlias = str | PathLike[str]
-# True: the system's authorities. A path: those in this file or directory. False: whoever answers is believed.
+# True: the system's authorities. A path: those in this file or directory. False: any certificate is accepted.
 VerifyOption: TypeAlias = bool | PathOption
 # A file with certificate and key, or one for each.
 CertOption: TypeAlias = PathOption | tuple[PathOption, PathOption] | None

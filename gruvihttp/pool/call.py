@@ -1,4 +1,4 @@
-"""`Call`: one request as a pool is to make it, and what becomes of it when it fails or is led elsewhere.
+"""`Call`: one request as a pool is to make it, and what becomes of it when it fails or is redirected.
 
 Connections are not known here.
 """

@@ -36,7 +36,7 @@ def keep_cookies(jar: CookieJar, destination: Destination, values: Sequence[str]
 class _Asking:
     """A request, as far as a jar looks at it."""
 
-    unverifiable = False  # nobody is led to a third party without wanting it: there are no pages and no frames here
+    unverifiable = False  # without pages and frames, no request goes to a third party against the user's will
 
     def __init__(self, destination: Destination) -> None:
         origin = destination.origin

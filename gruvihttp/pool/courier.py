@@ -58,7 +58,7 @@ class Courier:
         return self._received(exchange, slot, call, started)
 
     def _ask(self, slot: Slot, call: Call, timeouts: Timeouts) -> ClientExchange:
-        """The exchange of a call in a slot, when the head of its response has come."""
+        """The exchange of a call in a slot, once the head of its response has arrived."""
         connection: OriginConnection | None = slot.connection
         if connection is None:
             slot.connection = self._connect(call, timeouts)

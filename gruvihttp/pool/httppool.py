@@ -128,7 +128,7 @@ class HttpPool:
         return self._jar
 
     def close(self) -> None:
-        """Close idle connections now, and those in use when their responses have ended. Who waits gets HttpError."""
+        """Close idle connections now, and those in use after their responses. Requests that wait get HttpError."""
         self._slots.close()
 
     def __del__(self) -> None:

@@ -1,4 +1,4 @@
-"""`Lease`: a connection of a pool in the hands of one response, until the content has ended or nobody wants it."""
+"""`Lease`: a connection of a pool that one response holds, until its content has ended or is given up."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Lease:
         return self._slot is not None and bool(self._slot.connection.driver.let_go())
 
     def close(self) -> None:
-        """Nobody wants the rest. The connection is kept if that is little and comes soon."""
+        """Give up the rest. The connection is kept if that is short and arrives soon."""
         if self._slot is None:
             return
         try:

@@ -17,7 +17,7 @@ from gruvihttp.reader import StreamReader
 
 __all__ = ["PoolResponse", "Progress"]
 
-Progress = Callable[[int, int | None], object]  # (bytes that have come, bytes in all if that is known)
+Progress = Callable[[int, int | None], object]  # (bytes received, bytes in all if that is known)
 
 _PIECE_BYTES = 65536
 _NOTED = frozenset((b"content-encoding", b"set-cookie"))
@@ -92,7 +92,7 @@ class PoolResponse(HttpResponse):
         """The content as text: in the charset that Content-Type names, else in UTF-8. What does not fit becomes �."""
         try:
             return self.content.decode(self.charset or "utf-8", "replace")
-        except (LookupError, UnicodeError):  # a charset that nobody knows, or "idna", which is Python's own idea of one
+        except (LookupError, UnicodeError):  # an unknown charset, or "idna", which Python takes for one
             return self.content.decode("utf-8", "replace")
 
     def json(self, **options: Any) -> Any:  # Any: JSON; the options are those of json.loads

@@ -12,7 +12,7 @@ __all__ = ["save"]
 
 
 def save(pieces: Iterable[bytes], path: str | os.PathLike[str]) -> None:
-    """Write the pieces to the file at `path`, which appears, or is replaced, when all of them have come.
+    """Write the pieces to the file at `path`, which appears, or is replaced, when all of them have arrived.
 
     Whatever is raised in between, nothing of it is left. Raises OSError and what the pieces raise.
     """

@@ -99,7 +99,7 @@ class SharedCourier(Courier):
 
 
 class SharedLease(Lease):
-    """A share in the hands of one response, until its content has ended or nobody wants it."""
+    """A share that one response holds, until its content has ended or is given up."""
 
     __slots__ = ("_share",)
 
@@ -118,7 +118,7 @@ class SharedLease(Lease):
         return bool(self._exchange.is_taken)
 
     def close(self) -> None:
-        """Nobody wants the rest: the server need not send it."""
+        """Give up the rest: the server need not send it."""
         self.drop()
 
     def drop(self) -> None:

@@ -1,10 +1,10 @@
 """`Shares`: connections of a pool that many exchanges use at a time, one for each origin.
 
-A connection that can carry many exchanges is *shared* from the moment when somebody has taken its slot until nobody
-uses it any more; then the slot goes back like any other, and the connection is idle. So the books of `Slots` hold for
+A connection that can carry many exchanges is *shared* from the moment when its slot is taken until it has no more
+users; then the slot goes back like any other, and the connection is idle. So the books of `Slots` hold for
 both sorts, and a shared connection counts as one.
 
-What an origin speaks is known when somebody has connected to it. Until then one greenlet finds out, and the others wait
+What an origin speaks is known after the first connection to it. Until then one greenlet finds out, and the others wait
 for what it finds: else a hundred of them would open as many connections as they may, where one was enough.
 
 Requests are not known here, nor is what makes a connection one that can be shared.
@@ -45,18 +45,18 @@ class Share:
         return f"<Share {self.origin} {self.users} users>"
 
     def leave(self) -> None:
-        """One user less. The last one gives the slot back, or drops it if the connection is of no use. Never waits."""
+        """One user less. The last one gives the slot back, or drops it if the connection is unusable. Never waits."""
         self.users -= 1
         if not self.users:
             self._shares.end(self)
 
     def leave_soon(self) -> None:
-        """`leave`, for the garbage collector, which may be in any thread and in the middle of anything."""
+        """`leave`, for finalizers, which may run in any thread and at any moment."""
         self._shares.run_soon(self.leave)
 
 
 class Finding:
-    """Somebody is finding out what an origin speaks. `failed`: no connection could be made."""
+    """A greenlet is finding out what an origin speaks. `failed`: no connection could be made."""
 
     __slots__ = ("failed", "over", "waiting")
 
@@ -104,7 +104,7 @@ class Shares:
         return share
 
     def end(self, share: Share) -> None:
-        """Nobody uses it any more."""
+        """It has no more users."""
         if self._shares.get(share.origin) is share:
             del self._shares[share.origin]
         if self._is_usable(share.slot.connection):

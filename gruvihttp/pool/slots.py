@@ -1,19 +1,19 @@
-"""`Slots`: who may have a connection, to which origin, and in which order those who wait get one.
+"""`Slots`: which greenlets may have a connection to which origin, and in which order they get one.
 
 The theory. A *slot* is room for one connection to one origin. It is taken by an exchange, or idle with a connection in
-it, or gone. `per_origin` bounds the slots of an origin, `in_all` those of all. Three things hold whenever anybody else
-can run:
+it, or gone. `per_origin` bounds the slots of an origin, `in_all` those of all. Three things hold whenever another
+greenlet can run:
 
 * every slot that is not gone is counted, once, at its origin and in all;
-* who waits for an origin waits because nothing can be had: no slot of it is idle, and there is no room, or no room that
-  could be made by closing an idle connection of another origin;
-* who came first is served first, among those who can be served at all.
+* a greenlet waits for an origin only because there is nothing to give: no slot of the origin is idle, and there is no
+  room, nor an idle connection of another origin that could be closed to make room;
+* among the greenlets that can be served at all, the first to come is served first.
 
-So nothing here waits but `take` itself, at one place; and a slot that was handed to a greenlet which is killed in that
-very moment goes on to the next. Whoever has taken a slot must `give_back` or `drop` it, once; again does no harm.
+So only `take` waits, at one place; and a slot that was handed to a greenlet that is killed at that very moment goes on
+to the next. The greenlet that has taken a slot must `give_back` or `drop` it; doing so again has no effect.
 
-Idle connections are looked after by a timer, which runs only while there are any: the oldest are closed when they
-expire, the others are watched, so that one which the server closes does not stay open on our side.
+A timer looks after idle connections, and runs only while there are any: the oldest are closed when they expire, and the
+others are watched, so that a connection that the server closes does not stay open on our side.
 
 Requests, origins and how connections are made are not known here.
 """
@@ -52,10 +52,10 @@ class PooledConnection(Protocol):
         """Close it. Never waits."""
 
     def watch(self, on_dead: Callable[[], object]) -> None:
-        """Call `on_dead`, in the hub, as soon as the connection is of no use any more."""
+        """Call `on_dead`, in the hub, as soon as the connection is no longer usable."""
 
     def unwatch(self) -> None:
-        """Call nobody."""
+        """Stop watching."""
 
 
 class State(Enum):
@@ -101,7 +101,7 @@ class Slot:
 
 
 class _Line:
-    """What there is of one origin: its slots, and those who wait for one."""
+    """The slots of one origin, and the greenlets that wait for one."""
 
     __slots__ = ("idle", "origin", "slots_count", "waiters")
 
@@ -186,20 +186,20 @@ class Slots:
             self._set_alarm()
 
     def drop(self, slot: Slot) -> None:
-        """The connection in the slot, if there is one, is of no use. Never waits."""
+        """Give up the slot; the connection in it, if there is one, is unusable. Never waits."""
         if slot.state is TAKEN:
             self._remove(slot)
             self._serve()
 
     def drop_soon(self, slot: Slot) -> None:
-        """`drop`, for the garbage collector, which may be in any thread and in the middle of anything, even of this."""
+        """`drop`, for finalizers, which may run in any thread and at any moment, even within this class."""
         loop = self._hub.loop
         if loop is not None:
             run = loop.run_callback if get_ident() == self._thread else loop.run_callback_threadsafe
             run(self.drop, slot)
 
     def close(self) -> None:
-        """Close what is idle and send away those who wait. What is taken is closed when it comes back."""
+        """Close idle connections and fail waiting greenlets. Connections in use are closed when they come back."""
         self._closed = True
         self._alarm.close()
         for slot in list(self._idle):
@@ -277,7 +277,7 @@ class Slots:
     # handing on
 
     def _give_to_waiters(self, slot: Slot) -> bool:
-        """A good connection has come back, and the pool is closed or somebody waits. False if nobody can use it."""
+        """A usable connection has come back, and the pool is closed or a greenlet waits. False if none can use it."""
         line = slot.line
         roomy = self._first_with_room()
         if line.waiters and (roomy is None or line.first_number <= roomy.first_number):
@@ -290,7 +290,7 @@ class Slots:
         return True
 
     def _serve(self) -> None:
-        """There is room: give it to those who wait for it."""
+        """There is room: give it to greenlets that wait for it."""
         while self._waiting and self._slots_count < self._in_all:
             line = self._first_with_room()
             if line is None:

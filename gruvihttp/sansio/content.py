@@ -1,6 +1,6 @@
 """Content: decoders take it out of the bytes of a message, encoders put it in, one class for each framing.
 
-A decoder hands out `Data` as it comes and `EndOfMessage` once, and never hands on as complete what was cut short. A
+A decoder gives `Data` as it arrives and `EndOfMessage` once, and never presents as complete what was cut short. A
 state that lasts over several calls is a method; there are no flags. Heads and roles are not known here.
 """
 
@@ -41,7 +41,7 @@ class NoContent:
 
 
 class LengthDecoder:
-    """Exactly so many bytes (RFC 9112 §6.2)."""
+    """Exactly as many bytes as announced (RFC 9112 §6.2)."""
 
     __slots__ = ("_announced", "_remaining")
 
@@ -49,14 +49,14 @@ class LengthDecoder:
         self._announced = self._remaining = announced
 
     def read_whole(self, buffer: Buffer) -> bytes | None:
-        """All content, if it is there. Only to be asked before anything of it was read."""
+        """All content, if it has arrived; else None. Only before anything of it was read."""
         announced = self._announced
         if announced > len(buffer.data) - buffer.start:
             return None
         return buffer.take(announced) if announced else b""
 
     def read(self, buffer: Buffer) -> Any:
-        """What is there of the content, then the end."""
+        """What has arrived of the content, then the end."""
         if not self._remaining:
             return END_OF_MESSAGE
         data = buffer.take(self._remaining)
@@ -78,7 +78,7 @@ class UntilCloseDecoder:
     __slots__ = ()
 
     def read(self, buffer: Buffer) -> Any:
-        """What is there, then, at the end of the stream, the end."""
+        """What has arrived; at the end of the stream, the end."""
         if len(buffer):
             return Data(buffer.take(len(buffer)))
         return END_OF_MESSAGE if buffer.ended else NEED_DATA
@@ -93,9 +93,9 @@ class ChunkedDecoder:
         self._limits = limits
         self._tolerant_of_lf = tolerant_of_lf
         self._strict = strict
-        self._remaining = 0  # bytes of the current chunk that have not come
+        self._remaining = 0  # bytes of the current chunk that have not arrived
         self._received = 0
-        # functions, not methods: one of this decoder's would refer to it, and only the collector would part them
+        # functions, not methods: a bound method of this decoder would be a reference cycle
         self._read: Callable[[ChunkedDecoder, Buffer], Any] = ChunkedDecoder._chunk_line
 
     def read(self, buffer: Buffer) -> Any:
@@ -124,8 +124,8 @@ class ChunkedDecoder:
         return self._piece(buffer, True)
 
     def _match_line(self, buffer: Buffer) -> re.Match[bytes] | None:
-        """The chunk line; None if it is not there as a whole. What is refused must not depend on how it came."""
-        # one that comes in pieces is not matched again with each piece; that would take quadratic time
+        """The chunk line; None if it is not complete. What is refused must not depend on how it is split."""
+        # one that arrives in pieces is not matched again with each piece; that would take quadratic time
         match = CHUNK_LINE.match(buffer.data, buffer.start) if buffer.searched <= buffer.start else None
         if match is not None:
             return match
@@ -183,7 +183,7 @@ NO_CONTENT = NoContent()
 
 
 def decoder_of(framing: Framing, limits: Limits, *, tolerant_of_lf: bool, strict: bool) -> Decoder:
-    """The decoder for content framed so. `tolerant_of_lf` lets trailer lines end in a bare LF."""
+    """The decoder for this framing. `tolerant_of_lf` lets trailer lines end in a bare LF."""
     kind = framing.kind
     if kind == "none":
         return NO_CONTENT
@@ -205,7 +205,7 @@ class Encoder(Protocol):
 
 
 class LengthEncoder:
-    """Exactly so many bytes."""
+    """Exactly as many bytes as announced."""
 
     __slots__ = ("_remaining",)
 
@@ -266,7 +266,7 @@ _until_close_encoder = UntilCloseEncoder()
 
 
 def encoder_of(framing: Framing) -> Encoder:
-    """The encoder for content framed so."""
+    """The encoder for this framing."""
     kind = framing.kind
     if kind == "chunked":
         return _chunked_encoder

@@ -212,7 +212,7 @@ def parsed_request(method: bytes, headers: Headers, target: bytes, http_version:
     draft.headers = headers
     draft.target = target
     draft.http_version = http_version
-    draft.__class__ = Request  # the slots of a frozen class would have to be set one by one by calls: twice the time
+    draft.__class__ = Request  # each slot of a frozen class would have to be set by a call, which takes twice the time
     return draft  # type: ignore[no-any-return]
 
 

@@ -1,7 +1,7 @@
 """`OwnSettings`: what we ask of an HTTP/2 peer, and from when on it is held to that (RFC 9113 §6.5.3).
 
 The peer follows our SETTINGS only once it has acknowledged them, and may send by the former ones until then. So what is
-wider than before is allowed at once, and what is narrower is insisted on when the acknowledgement has come.
+wider than before is allowed at once, and what is narrower is insisted on after the acknowledgement.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["OwnSettings", "preface"]
 
 
 class OwnSettings:
-    """Puts settings that we send into force, by telling those whom they concern."""
+    """Puts the settings that we send into force."""
 
     def __init__(self, sections: Sections, receiver: Receiver, control: ControlFrames, sender: Sender) -> None:
         self._sections = sections

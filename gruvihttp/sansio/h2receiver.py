@@ -6,7 +6,7 @@ is awaited, except for DATA, whose content is handed on as it comes, so that con
 What the peer does wrong is a fault. A stream's ends that stream, with RST_STREAM and an event; the connection's is
 raised. In both cases the events that came before stand.
 
-Every byte of DATA is credited to the connection as soon as it has come, so that no stream can stop another; a stream's
+Every byte of DATA is credited to the connection as soon as it arrives, so that no stream can stop another; a stream's
 own window is credited when the application has consumed the content, which is not known here.
 """
 
@@ -62,12 +62,12 @@ class Receiver:
         self._parts: list[bytes] = []
         self._parts_stream = 0
         self._parts_end = False
-        # DATA whose content has not come entirely
+        # DATA whose content has not arrived entirely
         self._in_content = False
         self._content_left = 0
         self._padding_left = 0
         self._content_ends = False
-        self._content_stream: Stream | None = None  # None: nobody wants it
+        self._content_stream: Stream | None = None  # None: it is dropped
 
     @property
     def awaits_preface(self) -> bool:
@@ -181,7 +181,7 @@ class Receiver:
     # content
 
     def _begin_content(self, data: bytes, start: int, length: int, flags: int, stream_id: int) -> int:
-        """Account for a DATA frame; the index where its content begins, which may not have come yet."""
+        """Account for a DATA frame; the index where its content begins, which may not have arrived yet."""
         if not stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on the connection")
         extra = 0
@@ -250,7 +250,7 @@ class Receiver:
         if not content and not self._content_ends:
             self._inbox.charge(costs.EMPTY_DATA)
         if extra:
-            self.credit(stream, extra)  # nobody else will consume it
+            self.credit(stream, extra)  # the application does not see it
 
     def _check_allowed(self, stream: Stream, content: int) -> None:
         assert stream.allowed_bytes is not None
@@ -260,7 +260,7 @@ class Receiver:
             self._inbox.put(stream, RequestRefused(ContentTooLarge("content beyond the limit"), None))
 
     def _read_content(self, data: bytes, pos: int) -> int:
-        """Hand on what has come of a DATA frame; the index behind it."""
+        """Hand on what has arrived of a DATA frame; the index behind it."""
         stream = self._content_stream
         wanted = stream is not None and not stream.closed and not stream.dropping
         left = self._content_left
@@ -289,7 +289,7 @@ class Receiver:
             self._inbox.fail(stream, fault)
 
     def credit(self, stream: Stream, consumed: int, widest: int = 0) -> None:
-        """So many bytes of a stream's content are consumed; tell the peer when it is worth a frame.
+        """The application has consumed this many bytes of a stream; tell the peer when it is worth a frame.
 
         A window that the application has emptied entirely grows, up to `widest`: it was what held the peer back.
         """

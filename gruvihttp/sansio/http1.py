@@ -161,7 +161,7 @@ class Connection:
             raise
 
     def _after_message(self, state: State) -> Any:
-        """What there is to say when the peer's message is over."""
+        """The event when the peer's message is over."""
         buffer = self._reader.buffer
         if state in _SWITCHING:
             return PAUSED
@@ -273,7 +273,7 @@ class Connection:
         if role is self.their_role:
             self.their_http_version = request.http_version
             if self._reader.plan is framing.PLAIN and request.method != b"CONNECT":
-                return  # the reader has seen that it asks for nothing special
+                return  # it asks for nothing special
         else:
             cast(ResponseReader, self._reader).request_method = request.method
         self._note_proposals(request)

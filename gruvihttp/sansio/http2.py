@@ -137,7 +137,7 @@ class H2Engine:
 
     @property
     def taken_slots(self) -> int:
-        """How many streams count: on a server, those whose application has not ended are among them."""
+        """How many streams take a slot: on a server, also those that are over, but whose application is not done."""
         return self._streams.taken
 
     @property
@@ -325,7 +325,7 @@ class H2Engine:
     # steering
 
     def credit(self, stream: Stream, consumed: int) -> None:
-        """The application has consumed so many bytes of a stream's content. Raises LocalProtocolError for too many."""
+        """The application has consumed this many bytes of a stream. Raises LocalProtocolError for too many."""
         if stream.closed or stream.got_end or stream.left_to_receive == 0:
             return  # nothing comes any more that would need room
         if consumed > stream.window_bytes - stream.recv_window - stream.credited:
@@ -340,7 +340,7 @@ class H2Engine:
         if stream.closed:
             return
         if code == ErrorCode.NO_ERROR and stream.end_offered and not stream.sent_end:
-            stream.reset_after_end = stream.dropping = True  # what comes until then is for nobody
+            stream.reset_after_end = stream.dropping = True  # what arrives until then is dropped
         else:
             self._sender.reset(stream, code)
             if not self._server:  # what was under way comes too late through no fault of the server's
@@ -351,7 +351,7 @@ class H2Engine:
         self._streams.release(stream)
 
     def goaway(self, code: int = ErrorCode.NO_ERROR, last: int | None = None) -> None:
-        """Take no streams above `last` (by default the last one that has come); those below go on.
+        """Take no streams above `last` (by default the last one that has arrived); those below go on.
 
         With `last=2**31 - 1` it is a warning only, and another call has to follow (RFC 9113 §6.8).
         """
@@ -378,7 +378,7 @@ class H2Engine:
 
 
 def _frozen(data: Any) -> bytes | memoryview:
-    """The same bytes, such that nobody else can change them."""
+    """The same bytes, in an object that nobody else can change."""
     if type(data) is bytes:
         return data
     if isinstance(data, memoryview) and data.readonly and data.contiguous:

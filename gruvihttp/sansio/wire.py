@@ -1,8 +1,8 @@
 """The two halves of an HTTP/1 connection: a reader and a writer of messages, one direction each.
 
-A reader turns bytes into events, message after message, for as long as it is asked; it knows the plan of the message
-it is in. A writer turns the content of one message after another into bytes. Neither knows the other direction, the
-joint state of an exchange, or any policy: whoever couples two halves decides whether a next message may come.
+A reader turns bytes into events, message after message, for as long as it is asked; it knows the plan of the current
+message. A writer turns the content of one message after another into bytes. Neither knows the other direction, the
+joint state of an exchange, or any policy: the code that couples two halves decides whether another message may follow.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ class MessageReader:
     def next_event(self) -> Any:
         """The next event, NEED_DATA, or ConnectionClosed when the stream ended between two messages.
 
-        Raises RemoteProtocolError or one of its kinds; the reader is of no use after that. Each kind of reader has
-        its own, in one function: it is the shortest way of the hottest call.
+        Raises RemoteProtocolError or a subclass; the reader is unusable then. Each kind of reader has its own, in one
+        function, since this is the hottest call.
         """
 
     def take_content(self) -> bytes | None:
-        """All content of the message whose head was the latest event, if it is here: then the message has ended.
+        """All content of the message whose head was the latest event, if it has arrived; the message has ended then.
 
-        None where it has to be asked for with `next_event`: it is chunked, or some of it is missing.
+        None if `next_event` has to be used: the content is chunked, or some of it is missing.
         """
         decoder = self._decoder
         if decoder is NO_CONTENT:
@@ -84,7 +84,7 @@ class MessageReader:
         return None
 
     def has_rest(self, most_bytes: int) -> bool:
-        """Is the end of the message here, behind `most_bytes` of content at most? Nothing is taken."""
+        """Whether the end of the message has arrived, behind at most `most_bytes` of content. Takes nothing."""
         decoder, buffer = copy(self._decoder), copy(self.buffer)  # reading leaves the bytes themselves alone
         if decoder is None:
             return True
@@ -105,7 +105,7 @@ class MessageReader:
         return event
 
     def _no_head(self) -> Any:
-        """What there is to say while a head is not complete."""
+        """The event while a head is not complete."""
         buffer = self.buffer
         if not buffer.ended:
             return NEED_DATA
@@ -134,7 +134,7 @@ class RequestReader(MessageReader):
         """See `MessageReader.next_event`."""
         decoder = self._decoder
         if decoder is not None:
-            if decoder is NO_CONTENT:  # as it would say itself, two calls later
+            if decoder is NO_CONTENT:  # saves two calls
                 self._decoder = None
                 return END_OF_MESSAGE
             return self._next_piece(decoder)
@@ -159,7 +159,7 @@ class RequestReader(MessageReader):
         return _with_one_length(request) if plan.repeats_length else request
 
     def _skip_empty_lines(self) -> bool:
-        """Whether, after empty lines were skipped, something else has come."""
+        """Skip empty lines. Whether something else follows."""
         buffer = self.buffer
         while buffer.data.startswith(b"\r\n", buffer.start):
             buffer.skip_to(buffer.start + 2)
@@ -174,7 +174,7 @@ class RequestReader(MessageReader):
 class ResponseReader(MessageReader):
     """Responses, one after another: InformationalResponse ..., Response, Data ..., EndOfMessage, ...
 
-    `request_method` is the method of the request that the next response answers; whoever knows the requests sets it.
+    `request_method` is the method of the request that the next response answers, for the caller to set.
     `plan` is the plan of the latest final response. After 101, or 2xx to CONNECT, the bytes are not HTTP: PAUSED.
     """
 
@@ -186,7 +186,7 @@ class ResponseReader(MessageReader):
         self._switched = False
 
     def next_event(self) -> Any:
-        """See `MessageReader.next_event`. PAUSED when the bytes are not HTTP any more."""
+        """See `MessageReader.next_event`. PAUSED when the bytes are no longer HTTP."""
         if self._decoder is not None:
             return self._next_piece(self._decoder)
         buffer = self.buffer
@@ -207,7 +207,7 @@ class ResponseReader(MessageReader):
             return response
         self.plan = plan = of_response(response, self.request_method)
         kind, length = plan.framing
-        if kind == "length":  # as most are; the call would cost as much again
+        if kind == "length":  # the usual case, without the cost of a call
             self._decoder = LengthDecoder(length)
         else:
             self._decoder = decoder_of(plan.framing, self._limits, tolerant_of_lf=True, strict=False)
