@@ -9,8 +9,6 @@ connections that are open; tracebacks go to the logger ``gruvihttp.server``, and
 from __future__ import annotations
 
 import os
-import ssl
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import time
@@ -24,9 +22,11 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from gruvihttp.compat.around import AroundServer
+from gruvihttp.compat.pywsgiarguments import NoLog, log_of, tls_context
 from gruvihttp.compat.pywsgihandler import Handlers, log_line
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.listening import bind_sockets
+from gruvihttp.wsgi import Application
 
 __all__ = ["Environ", "LoggingLogAdapter", "SecureEnviron", "WSGIHandler", "WSGISecureEnviron", "WSGIServer"]
 
@@ -37,7 +37,6 @@ SecureEnviron = pywsgi.SecureEnviron
 WSGIHandler = pywsgi.WSGIHandler
 WSGISecureEnviron = pywsgi.WSGISecureEnviron
 
-_IGNORED_TLS = frozenset(("server_side", "do_handshake_on_connect", "suppress_ragged_eofs"))
 _NEVER_CALLED = ("do_close", "do_handle", "do_read", "handle", "set_handle", "wrap_socket_and_handle")
 # What a request itself says; the rest of environ is what `WSGIServer.environ` says, if it says anything.
 _OF_REQUEST = frozenset(
@@ -107,7 +106,7 @@ class WSGIServer:
                 raise TypeError("backlog must be None when a socket is given, for that listens already")
             self.backlog = backlog
         self.ssl_args = ssl_args
-        self._tls = _tls_context(ssl_args)
+        self._tls = tls_context(ssl_args)
         self._limits = limits
         self._timeouts = timeouts
         self._server: AroundServer | None = None
@@ -116,8 +115,8 @@ class WSGIServer:
         self._stopped.set()
         self.set_listener(listener)
         self.set_spawn(spawn)
-        self.log = _log_of(log, 20)  # as logging counts: INFO
-        self.error_log = _log_of(error_log, 40)  # ERROR
+        self.log = log_of(log, 20)  # as logging counts: INFO
+        self.error_log = log_of(error_log, 40)  # ERROR
         self.set_environ(environ)
 
     # -- what it was told ----------------------------------------------------------------------------------------
@@ -228,7 +227,8 @@ class WSGIServer:
         if self.started:
             return
         self.init_socket()
-        self._server = AroundServer(_Application(self), limits=self._limits, timeouts=self._timeouts)
+        application = _Application(self._run, self._arrange, self._call)
+        self._server = AroundServer(application, limits=self._limits, timeouts=self._timeouts)
         try:
             for sock in self._sockets:  # the socket stays the caller's, so ours is another descriptor of it
                 self._server.listen(os.dup(sock.fileno()), self._tls or False)
@@ -293,7 +293,7 @@ class WSGIServer:
             _run_elsewhere(self._spawn, exchange, serve)
         if self._handlers.logs:
             self._handlers.log(self, exchange, begun)
-        elif not isinstance(self.log, _NoLog):
+        elif not isinstance(self.log, NoLog):
             self.log.write(log_line(exchange, time() - begun) + "\n")
 
     def _arrange(self, exchange: Any, environ: dict[str, Any]) -> None:
@@ -317,10 +317,10 @@ class WSGIServer:
 class _Application:
     """What gruvihttp serves on behalf of a `WSGIServer`."""
 
-    def __init__(self, server: WSGIServer) -> None:
-        self.around = server._run
-        self.arrange = server._arrange
-        self._call = server._call
+    def __init__(self, around: Callable[..., None], arrange: Callable[..., None], call: Application) -> None:
+        self.around = around
+        self.arrange = arrange
+        self._call = call
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         return self._call(environ, start_response)
@@ -344,49 +344,6 @@ def _run_elsewhere(spawn: Callable[..., Any], exchange: Any, serve: Callable[[An
     wait()
     if failures and not isinstance(failures[0], gevent.GreenletExit):
         raise failures[0]
-
-
-class _NoLog:
-    """Where nobody wants a log; gevent's programs may write to it all the same."""
-
-    def write(self, text: str) -> None:
-        """Drop it."""
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        """Drop them."""
-
-    def flush(self) -> None:
-        """Nothing is held."""
-
-
-def _log_of(target: Any, level: int) -> Any:
-    if isinstance(target, str) and target == "default":
-        return sys.stderr
-    if target is None:
-        return _NoLog()
-    if not hasattr(target, "write") and hasattr(target, "log"):
-        return LoggingLogAdapter(target, level)
-    return target
-
-
-def _tls_context(arguments: dict[str, Any]) -> ssl.SSLContext | None:
-    """The context that gevent's `ssl_args` describe; None for no TLS."""
-    given = {name: value for name, value in arguments.items() if name not in _IGNORED_TLS}
-    if not given:
-        return None
-    context = given.pop("ssl_context", None)
-    if context is None and "certfile" in given:
-        context = ssl.SSLContext(given.pop("ssl_version", None) or ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(given.pop("certfile"), given.pop("keyfile", None))
-        if (authorities := given.pop("ca_certs", None)) is not None:
-            context.load_verify_locations(authorities)
-        if (ciphers := given.pop("ciphers", None)) is not None:
-            context.set_ciphers(ciphers)
-        context.verify_mode = given.pop("cert_reqs", context.verify_mode)
-    if given:
-        raise TypeError(f"WSGIServer does not know {', '.join(sorted(given))}; give an ssl_context instead")
-    checked: ssl.SSLContext = context
-    return checked
 
 
 def _check_methods(server_class: type[WSGIServer]) -> None:
