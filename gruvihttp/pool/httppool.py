@@ -11,7 +11,7 @@ import ssl
 from http.cookiejar import CookieJar
 from sys import is_finalizing
 from time import monotonic
-from typing import Any, Self
+from typing import Any, NoReturn, Self, SupportsIndex
 
 from gruvihttp.connecting import AddressOf, Connector
 from gruvihttp.errors import RedirectError
@@ -64,7 +64,8 @@ class HttpPool:
     `verify` False believes any server, a path names a file or directory of authorities; `cert` is a file with the
     client's certificate and key, or one for each; `ssl` is a ready context instead of both. `proxy` is that of
     `HttpClient.connect`. `address_of(origin)` returns where to connect to: (host, port), the path of a Unix socket,
-    or a connected socket. A URL ``http+unix://%2Frun%2Fapp.sock/path`` leads to a Unix socket as well.
+    or a connected socket. A URL ``http+unix://%2Frun%2Fapp.sock/path`` leads to a Unix socket as well. `local_address`
+    is (host, port) to connect from. Content that expands more than `max_ratio` times is refused beyond 10 MiB.
 
     With `http2`, servers that agree to it over TLS are spoken with in HTTP/2. Then all requests to an origin share one
     connection, each on a stream of its own, and what interrupts one leaves the others alone. A context given as `ssl`
@@ -135,6 +136,9 @@ class HttpPool:
         """Nobody has closed it, and nobody can use it any more."""
         if not is_finalizing() and (slots := getattr(self, "_slots", None)) is not None:
             slots.close_soon()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a pool cannot be copied or pickled: make another one")
 
     def __enter__(self) -> Self:
         return self

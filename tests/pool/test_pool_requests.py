@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +193,13 @@ def test_functions_share_a_pool_that_keeps_no_cookies(site: Any) -> None:
     assert len(site.peers) == 1
     assert default_pool() is default_pool()
     assert default_pool().cookies is None
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_pool_is_not_to_be_duplicated(pool: HttpPool, duplicate: Any) -> None:
+    """Two pools over the same connections would close them for each other."""
+    with pytest.raises(TypeError, match="a pool cannot be copied or pickled: make another one"):
+        duplicate(pool)
 
 
 def test_function_follows_redirects_with_the_cookies_that_were_set_on_the_way(site: Any) -> None:
