@@ -102,7 +102,8 @@ class Server(Endpoint):
 
         `address` is (host, port), the path of a Unix socket (``"\\0name"``: an abstract one), or a socket or
         descriptor that listens already. All addresses of a host are bound; port 0 is one free port for all of them.
-        `mode` is for the file of a Unix socket. Raises TransportError with errno when that is not possible.
+        `ssl` is an SSLContext with a certificate, or a function that returns one; `mode` is for the file of a Unix
+        socket. Raises TransportError with errno when that is not possible.
 
         With `proxy_protocol` each connection must begin with a header of the PROXY protocol, version 1 or 2, and has
         the addresses that it says. Addresses, networks and ``"unix"`` instead of True: connections from there, while

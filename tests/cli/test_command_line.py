@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -90,3 +91,11 @@ def test_mistyped_word_is_met_with_the_one_that_was_meant(run: Run, arguments: l
     assert result.returncode == 2
     assert re.fullmatch(f"gruvihttp: {said}", first)
     assert second.endswith("--help lists what there is")
+
+
+def test_shell_is_told_how_to_complete() -> None:
+    typed = {"COMP_WORDS": "gruvihttp serve --tls", "COMP_CWORD": "2"}
+    variables = {**os.environ, "_GRUVIHTTP_COMPLETE": "bash_complete", **typed}
+    program = "import sys; sys.argv[0] = 'gruvihttp'; from gruvihttp.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=40)
+    assert "plain,--tls-cert" in done.stdout.splitlines()

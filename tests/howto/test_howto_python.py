@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import ssl
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -329,6 +331,30 @@ def test_speak_http2(
         client.connect(started(HttpServer(kill)), ssl=False)
         run(failing, client=client)
     assert capsys.readouterr().out.split()[1] == "False"
+
+
+# test
+
+
+def tell_price(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [b'{"item": "tea", "price": 3}']
+
+
+def test_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_application, of_client = code_of("test")
+    module = types.ModuleType("shop")
+    module.app = tell_price  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop", module)
+    run(of_application)["test_price"]()
+    run(of_client)["test_answer_that_is_cut_is_noticed"]()
+
+
+@pytest.mark.parametrize("page", [HOWTO / "change-gruvihttp.rst"], ids=lambda page: page.stem)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    named = re.findall(r"``([\w./-]+(?:/|\.py|\.md|\.toml|/run))``", page.read_text())
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 # keep what you have

@@ -32,7 +32,9 @@ def test_examples_run_in_their_order(
     assert names["get"](site.url + "/told").json()["method"] == "GET"
     assert (tmp_path / "page.html").read_bytes().startswith(b'{"method": "GET"')
     assert re.search(r"^(\d+) of \1$", capsys.readouterr().out, re.MULTILINE)
-    assert [target.split()[0] for target in site.targets] == ["GET", "GET", "GET", "PUT", "POST", "GET", "GET"]
+    assert [target.split()[0] for target in site.targets] == ["GET"] * 3 + ["PUT", "POST"] + ["GET"] * 4
+    fields = [(one.get("HTTP_AUTHORIZATION"), one.get("HTTP_USER_AGENT")) for one in site.asked[5:7]]
+    assert fields == [("Basic c2hvcDpzZWNyZXQ=", "shop/1.0"), ("Bearer a-token", "shop/1.0")]
     told = site.asked[4]
     assert told["CONTENT_TYPE"].startswith("multipart/form-data; boundary=")
     assert b'filename="tea.jpg"' in told["content"]
