@@ -19,12 +19,11 @@ from typing import Any, Protocol
 from gevent import Timeout
 
 from gruvihttp.accessrecord import AccessRecord
+from gruvihttp.exchanges.base import Handler, ServedConnection, ServerExchange
 
 __all__ = ["FORMATS", "AccessLog", "Log", "Recorder", "as_log"]
 
 Log = Callable[[AccessRecord], object]
-Handler = Callable[[Any], None]  # Any: the exchange of any HTTP version
-
 _COMMON = '{client} - {user} [{time}] "{request_line}" {status} {content_bytes}'
 FORMATS = {"common": _COMMON, "combined": _COMMON + ' "{referer}" "{user_agent}"'}
 
@@ -227,7 +226,7 @@ class Recorder:
     def recording(self, handler: Handler) -> Handler:
         """A handler that does what `handler` does, and makes records of it."""
 
-        def record(exchange: Any) -> None:
+        def record(exchange: ServerExchange) -> None:
             connection = exchange.connection
             connection.requests += 1
             arrived = time()
@@ -252,7 +251,7 @@ class Recorder:
 
         return record
 
-    def refused(self, connection: Any, status: int | None) -> None:
+    def refused(self, connection: ServedConnection, status: int | None) -> None:
         """Make a record of a request that never reached a handler."""
         request, line = connection.refusal
         connection.requests += 1

@@ -8,17 +8,14 @@ request that finds as many being served as allowed waits in line; one that has w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from math import ceil
-from typing import Any
 
 from gevent.event import Event
 
+from gruvihttp.exchanges.base import Handler, ServerExchange
 from gruvihttp.exchanges.response import plain_error
 
 __all__ = ["Admission"]
-
-Handler = Callable[[Any], None]  # Any: the exchange of any HTTP version
 
 
 class Admission:
@@ -41,7 +38,7 @@ class Admission:
     def admitting(self, handler: Handler) -> Handler:
         """A handler that calls `handler` when it is an exchange's turn, and answers 503 if its turn does not come."""
 
-        def handle(exchange: Any) -> None:
+        def handle(exchange: ServerExchange) -> None:
             if not self._enter():
                 self._turn_away(exchange)
                 return
@@ -80,7 +77,7 @@ class Admission:
         else:
             self._free += 1
 
-    def _turn_away(self, exchange: Any) -> None:
+    def _turn_away(self, exchange: ServerExchange) -> None:
         self.turned_away += 1
         head, content = plain_error(503)
         head.fields.append((b"Retry-After", b"%d" % max(ceil(self._patience or 0), 1)))

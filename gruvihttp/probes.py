@@ -7,13 +7,11 @@ to stop. So the server answers itself. Sockets and environ are not known here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from gruvihttp.exchanges.base import Handler, ServerExchange
 from gruvihttp.exchanges.response import plain_error
 
 __all__ = ["Probes", "check_path"]
-
-Handler = Callable[[Any], None]  # Any: the exchange of any HTTP version
 
 
 class Probes:
@@ -34,7 +32,7 @@ class Probes:
         if health_path is not None and health_path == ready_path:
             raise ValueError(f"health_path and ready_path are the same: {ready_path!r}")
 
-    def __call__(self, exchange: Any) -> None:
+    def __call__(self, exchange: ServerExchange) -> None:
         """Answer a probe, or hand on what is none."""
         request = exchange.request
         question = self._answers.get(request.target.partition(b"?")[0])

@@ -14,10 +14,10 @@ from typing import Any
 from gruvihttp._version import PRODUCT_ID
 from gruvihttp.compose import Composer, Http2Composer
 from gruvihttp.errors import HttpError
-from gruvihttp.exchanges.base import ClientExchange
+from gruvihttp.exchanges.base import ClientExchange, Handler
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1.client import ClientConnection
-from gruvihttp.exchanges.http1.server import Handler, ServerConnection
+from gruvihttp.exchanges.http1.server import ServerConnection
 from gruvihttp.exchanges.http2.client import Http2ClientConnection
 from gruvihttp.exchanges.http2.server import Http2ServerConnection
 from gruvihttp.exchanges.request import ComposedRequest

@@ -6,14 +6,14 @@ application. Parsing is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from gevent.event import Event
 
 from gruvihttp._version import PRODUCT_ID
 from gruvihttp.accesslog import Log, Recorder, as_log
 from gruvihttp.admission import Admission
+from gruvihttp.exchanges.base import Handler
 from gruvihttp.exchanges.config import RejectUpload, ServerConfig
 from gruvihttp.forwarded import DEFAULT_FIELDS, TrustedProxies
 from gruvihttp.hijack import WebSocketCompat
@@ -28,8 +28,6 @@ from gruvihttp.protocol import HttpProtocol
 from gruvihttp.wsgi import Application, WsgiGateway
 
 __all__ = ["HttpServer"]
-
-Handler = Callable[[Any], None]  # Any: the exchange of any HTTP version
 
 
 class HttpServer(Server):

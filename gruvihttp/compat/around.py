@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gruvihttp.exchanges.base import Handler, ServerExchange
 from gruvihttp.server import HttpServer
 from gruvihttp.wsgi import WsgiGateway
 
@@ -22,12 +23,12 @@ class AroundGateway(WsgiGateway):
     the application has a method ``arrange(exchange, environ)``, that may change an environ before anybody sees it.
     """
 
-    def __call__(self, exchange: Any) -> None:  # Any: the exchange of any HTTP version
+    def __call__(self, exchange: ServerExchange) -> None:
         """Serve an exchange as the application wants it."""
-        around: Callable[[Any, Callable[[Any], None]], None] = self._application.around  # type: ignore[attr-defined]
+        around: Callable[[ServerExchange, Handler], None] = self._application.around  # type: ignore[attr-defined]
         around(exchange, super().__call__)
 
-    def _environ(self, exchange: Any) -> dict[str, Any]:
+    def _environ(self, exchange: ServerExchange) -> dict[str, Any]:
         environ = super()._environ(exchange)
         arrange: Callable[[Any, dict[str, Any]], None] | None = getattr(self._application, "arrange", None)
         if arrange is not None:

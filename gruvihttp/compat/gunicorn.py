@@ -20,6 +20,7 @@ from gevent import get_hub, monkey, socket
 from gevent.event import Event
 
 from gruvihttp.compat.around import AroundServer
+from gruvihttp.exchanges.base import Handler, ServerExchange
 from gruvihttp.limits import H2Limits, Limits, Timeouts
 
 try:
@@ -142,7 +143,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
 
     # exchanges
 
-    def around(self, exchange: Any, serve: Callable[[Any], None]) -> None:
+    def around(self, exchange: ServerExchange, serve: Handler) -> None:
         """Serve an exchange, and tell gunicorn's log and hooks."""
         begun = monotonic()
         try:
@@ -158,7 +159,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
             self.alive = False
             self._ended.set()
 
-    def _tell(self, exchange: Any, seconds: float) -> None:
+    def _tell(self, exchange: ServerExchange, seconds: float) -> None:
         environ = exchange.notes
         if environ is None or "gunicorn.request" not in environ:
             return  # refused before the application was called
@@ -208,7 +209,7 @@ class _Request:
 class _Response:
     """What gunicorn's hooks and logs ask about a response."""
 
-    def __init__(self, exchange: Any) -> None:
+    def __init__(self, exchange: ServerExchange) -> None:
         head = exchange.head
         self.status_code = 500 if head is None else head.status
         self.status = "500 Internal Server Error" if head is None else f"{head.status} {head.reason.decode('latin-1')}"

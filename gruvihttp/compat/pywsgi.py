@@ -24,6 +24,7 @@ from gevent.pool import Pool
 from gruvihttp.compat.around import AroundServer
 from gruvihttp.compat.pywsgiarguments import NoLog, log_of, tls_context
 from gruvihttp.compat.pywsgihandler import Handlers, log_line
+from gruvihttp.exchanges.base import Handler, ServerExchange
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.listening import bind_sockets
 from gruvihttp.wsgi import Application
@@ -284,7 +285,7 @@ class WSGIServer:
 
     # -- one request ---------------------------------------------------------------------------------------------
 
-    def _run(self, exchange: Any, serve: Callable[[Any], None]) -> None:
+    def _run(self, exchange: ServerExchange, serve: Handler) -> None:
         """Serve an exchange where `spawn` says, and log it."""
         begun = time()
         if self._spawn is None:
@@ -296,7 +297,7 @@ class WSGIServer:
         elif not isinstance(self.log, NoLog):
             self.log.write(log_line(exchange, time() - begun) + "\n")
 
-    def _arrange(self, exchange: Any, environ: dict[str, Any]) -> None:
+    def _arrange(self, exchange: ServerExchange, environ: dict[str, Any]) -> None:
         """Put into an environ what `environ` and the handler are to say in it."""
         for key, value in self.get_environ().items():
             if key not in _OF_REQUEST and not (key.startswith("HTTP_") and key in environ):
@@ -326,7 +327,7 @@ class _Application:
         return self._call(environ, start_response)
 
 
-def _run_elsewhere(spawn: Callable[..., Any], exchange: Any, serve: Callable[[Any], None]) -> None:
+def _run_elsewhere(spawn: Callable[..., Any], exchange: ServerExchange, serve: Handler) -> None:
     """Serve an exchange in a greenlet that `spawn` makes, and wait for it."""
     failures: list[BaseException] = []
     done = Event()

@@ -13,6 +13,7 @@ from typing import Any
 
 from gevent import pywsgi
 
+from gruvihttp.exchanges.base import ServerExchange
 from gruvihttp.wsmessages import is_available
 
 __all__ = ["Handlers", "log_line"]
@@ -55,11 +56,11 @@ class Handlers:
         self.logs = bool(changed & {"format_request", "log_request"})
         self.changes_environ = "get_environ" in changed
 
-    def log(self, server: Any, exchange: Any, begun: float) -> None:
+    def log(self, server: Any, exchange: ServerExchange, begun: float) -> None:
         """Let a handler log an exchange that is over."""
         self._made(server, exchange, begun).log_request()
 
-    def change(self, server: Any, exchange: Any, environ: dict[str, Any]) -> None:
+    def change(self, server: Any, exchange: ServerExchange, environ: dict[str, Any]) -> None:
         """Make the changes to an environ that a handler makes to gevent's."""
         handler = self._made(server, exchange, time())
         usual = pywsgi.WSGIHandler.get_environ(handler)
@@ -70,7 +71,7 @@ class Handlers:
         for key in usual.keys() - wanted.keys():
             environ.pop(key, None)
 
-    def _made(self, server: Any, exchange: Any, begun: float) -> Any:
+    def _made(self, server: Any, exchange: ServerExchange, begun: float) -> Any:
         """An instance that nobody has told to handle anything."""
         request = exchange.request
         handler = self._class.__new__(self._class)
@@ -95,7 +96,7 @@ class Handlers:
         return handler
 
 
-def log_line(exchange: Any, seconds: float) -> str:
+def log_line(exchange: ServerExchange, seconds: float) -> str:
     """A line of the access log as pywsgi writes it."""
     request = exchange.request
     address = _client_address(exchange)
@@ -107,13 +108,13 @@ def log_line(exchange: Any, seconds: float) -> str:
     return f'{client} - - [{moment}] "{start}" {status} {exchange.sent_bytes or "-"} {seconds:.6f}'
 
 
-def _client_address(exchange: Any) -> Any:
+def _client_address(exchange: ServerExchange) -> Any:
     """(host, port); a text for a Unix socket."""
     peer = exchange.connection.channel.get_extra_info("peername")
     return peer[:2] if isinstance(peer, tuple) and peer else ""
 
 
-def _status(exchange: Any) -> tuple[str | None, int | None]:
+def _status(exchange: ServerExchange) -> tuple[str | None, int | None]:
     head = exchange.head
     return (None, None) if head is None else (f"{head.status} {head.reason.decode('latin-1')}".rstrip(), head.status)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from gruvihttp.exchanges.request import ComposedRequest
 from gruvihttp.exchanges.response import ResponseHead
@@ -15,7 +15,7 @@ from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import InformationalResponse, Request, Response
 from gruvihttp.sansio.headers import Field, Headers
 
-__all__ = ["ClientDriver", "ClientExchange", "FileSender", "ServedConnection", "ServerExchange"]
+__all__ = ["ClientDriver", "ClientExchange", "FileSender", "Handler", "ServedConnection", "ServerExchange"]
 
 
 class ClientExchange(Protocol):
@@ -90,13 +90,19 @@ class ClientDriver(Protocol):
 class ServedConnection(Protocol):
     """What a handler may use of an exchange's connection, which may outlive the exchange.
 
-    `notes` is the handler's own. `owner` is whoever made the connection.
+    `notes` is the handler's own, and so is `requests`, a number to count with. `owner` is the object that made the
+    connection.
     """
 
     channel: Channel
     notes: Any
     owner: Any
+    requests: int
     multiplexed: bool  # many exchanges at a time: hints and disconnects are each one's own
+
+    @property
+    def refusal(self) -> tuple[Request | None, bytes]:
+        """What is known of the latest refused request: all of it, or its first line as far as that has arrived."""
 
     @property
     def write_timeout(self) -> float | None:
@@ -134,7 +140,8 @@ class ServerExchange(Protocol):
     `persists` says whether the connection goes on afterwards, as far as is known. `request_trailers` are complete when
     the content has been read to its end; the handler may fill `response_trailers` before `finish`. `received_bytes`
     and `sent_bytes` count content. `failure` is the error that reading or sending has raised: that is the peer's
-    fault, so it is not reported as the handler's. `notes` is the handler's own.
+    fault, so it is not reported as the handler's. `head` is the head of the final response, as far as it was given.
+    `notes` is the handler's own.
     """
 
     connection: Any  # a ServedConnection; Any, since a driver has more, and its exchanges use that
@@ -145,6 +152,7 @@ class ServerExchange(Protocol):
     received_bytes: int
     sent_bytes: int
     failure: BaseException | None
+    head: ResponseHead | None
     notes: Any
 
     @property
@@ -154,6 +162,10 @@ class ServerExchange(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the response is over, complete or not."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the response was given, by the handler or on another protocol."""
 
     @property
     def head_sent(self) -> bool:
@@ -211,3 +223,7 @@ class ServerExchange(Protocol):
 
     def end_tunnel(self) -> None:
         """End a detached connection properly. Idempotent."""
+
+
+# Answers one exchange, whatever version carries it. It must finish or abort it.
+Handler: TypeAlias = Callable[[ServerExchange], None]

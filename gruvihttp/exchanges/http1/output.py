@@ -7,14 +7,13 @@ many pieces it is made of, and responses to pipelined requests that are ready to
 
 from __future__ import annotations
 
-from typing import Any
-
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1.phases import BUSY, Http1Phases
 from gruvihttp.exchanges.http1.server_exchange import Http1ServerExchange
 from gruvihttp.exchanges.workers import Workers
 from gruvihttp.net.channel import Channel
+from gruvihttp.net.sockets import BytesLike
 
 __all__ = ["Http1Output"]
 
@@ -42,7 +41,7 @@ class Http1Output(Http1Phases):
         self.current: Http1ServerExchange | None = None
         self.common = config.common_lines  # of every response
         self.held_bytes = 0
-        self._held: list[Any] = []
+        self._held: list[BytesLike] = []
         self._flush_wanted = False
         self._sending = False
         self._stall = config.timeouts.write
@@ -54,7 +53,7 @@ class Http1Output(Http1Phases):
         """How long the peer may go without reading anything, in seconds; None: for ever."""
         return self._stall
 
-    def hold(self, *buffers: Any) -> None:
+    def hold(self, *buffers: BytesLike) -> None:
         """Add output; it leaves by `flush`, or when anything waits after `flush_soon`."""
         for buffer in buffers:
             self._held.append(buffer)

@@ -13,12 +13,13 @@ the workers' part. The driver knows neither environ nor URLs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from greenlet import getcurrent
 
 from gruvihttp.errors import RemoteProtocolError, Timeout, TransportError
+from gruvihttp.exchanges.base import Handler
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http1.parking import Http1Parking
 from gruvihttp.exchanges.http1.phases import BUSY, CLOSED
@@ -35,8 +36,6 @@ from gruvihttp.sansio.headers import Field
 __all__ = ["ServerConnection"]
 
 _MOST_SHOWN_BYTES = 1024  # of the first line of a refused request: it may be anything, and is only for logs
-
-Handler = Callable[[Http1ServerExchange], None]
 
 
 class ServerConnection(Http1Parking):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from gruvihttp.errors import HttpError, LocalProtocolError, Timeout, fresh
 from gruvihttp.exchanges.http2.arrivals import Arrivals
@@ -45,7 +45,7 @@ class Http2ClientExchange:
     tunnel = None  # what follows a CONNECT is content, both ways
     wanted = False  # a greenlet waits for the response
     content: StreamReader
-    _sender: Any = None  # the greenlet that waits for room in the queue
+    _sender: greenlet | None = None  # the greenlet that waits for room in the queue
 
     def __init__(self, connection: Carrier, arrivals: Arrivals, owner: Any, greenlet: GreenletRef) -> None:
         self.arrivals = arrivals

@@ -10,7 +10,7 @@ How long anything may last is in `phases`. The driver knows neither environ nor 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from errno import ECONNRESET
 from time import monotonic
 from typing import Any
@@ -19,6 +19,7 @@ from gevent import GreenletExit
 from greenlet import getcurrent
 
 from gruvihttp.errors import Timeout, TransportError
+from gruvihttp.exchanges.base import Handler
 from gruvihttp.exchanges.config import ServerConfig
 from gruvihttp.exchanges.http2.input import Http2Input
 from gruvihttp.exchanges.http2.phases import CLOSED, CLOSING, DRAINING, LEAVING, OPEN, Http2Phases, Wait
@@ -44,8 +45,6 @@ from gruvihttp.sansio.http2 import H2Engine
 from gruvihttp.sansio.states import SERVER
 
 __all__ = ["Http2ServerConnection"]
-
-Handler = Callable[[Any], None]  # Any: the exchange of any HTTP version
 
 
 class Http2ServerConnection(Http2Phases):
