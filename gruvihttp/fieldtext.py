@@ -45,7 +45,11 @@ def field_value(name: str, value: Any) -> bytes:
     """A value in bytes; `name` is for the error."""
     if not isinstance(value, str):
         raise TypeError(f"the value of header {name!r} must be str, not {type(value).__name__}")
-    raw_value = value.encode("latin-1")
+    try:
+        raw_value = value.encode("latin-1")
+    except UnicodeEncodeError as exc:
+        exc.reason += f", in the value of header {name!r}"
+        raise
     if not REASON_RE.fullmatch(raw_value):  # RFC 9112 §4 allows in a reason what RFC 9110 §5.5 allows in a value
         raise ValueError(f"the value of header {name!r} contains control characters")
     return raw_value

@@ -10,7 +10,7 @@ import io
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from traceback import format_exception
 from types import TracebackType
@@ -231,7 +231,7 @@ class _Call:
             if self._is_all_said() or type(result) is FileWrapper and self._send_file(result):
                 self._exchange.finish()
                 return
-            for block in result:
+            for block in _blocks_of(result):
                 if not self._send(block):
                     break
             if self._head is None and not self._exchange.detached:
@@ -351,3 +351,10 @@ def _status_of(exc: BaseException) -> int | None:
     if isinstance(exc, (TransportError, Timeout)):
         return None
     return 500  # a timer of the application's, say, that went off while it read
+
+
+def _blocks_of(result: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        return iter(result)
+    except TypeError as exc:
+        raise TypeError(f"an application returns an iterable of bytes, and this one returned {result!r:.80}") from exc

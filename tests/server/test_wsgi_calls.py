@@ -191,7 +191,7 @@ MISTAKES: list[Any] = [
     pytest.param("200 OK", [("A", "b\rc")], ValueError, "'A'", id="value-with-cr"),
     pytest.param("200 OK", [("A", "b\0c")], ValueError, "'A'", id="value-with-nul"),
     pytest.param("200 OK", [("A", "b\x7fc")], ValueError, "'A'", id="value-with-del"),
-    pytest.param("200 OK", [("A", "\u20ac")], UnicodeEncodeError, "", id="value-beyond-latin-1"),
+    pytest.param("200 OK", [("A", "\u20ac")], UnicodeEncodeError, "in the value of header 'A'", id="value-beyond-latin-1"),
     pytest.param("200 OK", [("Content-Length", "-1")], ValueError, "-1", id="length-negative"),
     pytest.param("200 OK", [("Content-Length", "five")], ValueError, "five", id="length-no-number"),
     pytest.param("200 OK", [("Content-Length", "")], ValueError, "", id="length-empty"),
@@ -404,6 +404,11 @@ def test_empty_blocks_end_nothing(serve: Any, blocks: tuple[bytes, ...]) -> None
 def test_content_that_is_none_is_a_500(serve: Any, errors: Errors, result: Any) -> None:
     assert serve(app(content=result)).get().status == 500
     assert "TypeError" in errors()[0]
+
+
+def test_application_that_returns_nothing_is_told_what_it_should(serve: Any, errors: Errors) -> None:
+    assert serve(app(content=None)).get().status == 500
+    assert "an application returns an iterable of bytes, and this one returned None" in errors()[0]
 
 
 # text: G22
