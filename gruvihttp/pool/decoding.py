@@ -90,7 +90,7 @@ class _Puller:
     def __init__(self, coding: str, source: Source, count: Callable[[int], None]) -> None:
         make = _stages().get(coding)
         if make is None:
-            raise DecodingError(f"the content coding {coding!r} is not known: decode=False leaves the content as it comes")
+            raise DecodingError(f"the content coding {coding!r} is not known: decode=False leaves it as it comes")
         self._coding = coding
         self._source = source
         self._count = count
