@@ -588,7 +588,10 @@ def test_g28_pieces_of_nothing_do_not_end_the_body(wire: Any) -> None:
     assert parts(wire(act))[2] == b"3\r\nfoo\r\n3\r\nbar\r\n0\r\n\r\n"
 
 
-@pytest.mark.parametrize("piece", [b"foo", bytearray(b"foo"), memoryview(b"f.o.o.")[::2], "foo"], ids=lambda piece: type(piece).__name__)
+PIECES = [b"foo", bytearray(b"foo"), memoryview(b"f.o.o.")[::2], "foo"]
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: type(piece).__name__)
 def test_g18_g28_piece_is_bytes_like_or_str(wire: Any, piece: Any) -> None:
     def act(client: HttpClient) -> None:
         request = client.request("POST", "/", body=None)
