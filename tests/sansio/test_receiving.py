@@ -139,6 +139,19 @@ def test_end_between_messages_is_connection_closed_again_and_again() -> None:
     assert server.trailing_data == (b"", True)
 
 
+def test_behind_a_response_there_is_nothing_until_more_comes() -> None:
+    client = Connection(CLIENT)
+    for _ in range(2):
+        client.send(Request(method="GET", target="/", headers=[("Host", "a")]))
+        client.send(EndOfMessage())
+        client.receive_data(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert [type(client.next_event()) for _ in range(3)] == [Response, Data, EndOfMessage]
+        for _ in range(3):
+            assert client.next_event() is NEED_DATA
+            assert client.states == {CLIENT: DONE, SERVER: DONE}
+        client.start_next_cycle()
+
+
 def test_bytes_after_the_end_are_the_callers_mistake() -> None:
     server = Connection(SERVER)
     server.receive_data(b"")
