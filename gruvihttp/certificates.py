@@ -53,8 +53,8 @@ class Certificates:
     """Contexts for a server, with the certificate chain and the key of two files, or of one (PEM).
 
     `sni` has other certificates, each a file or a pair of files, by the name that a client asks for: a host, or
-    ``*.example.com`` for all of one level. `client_ca` is a file with the authorities that vouch for clients, who then
-    must show a certificate, or may with ``verify_client="optional"``. `http2` is whether HTTP/2 is offered.
+    ``*.example.com`` for all of one level. `client_ca` is a file with authorities for certificates of clients, which
+    must show one then, or may with ``verify_client="optional"``. `http2` is whether HTTP/2 is offered.
 
     When a connection comes and the files have changed, they are loaded anew; `reload` does that at once. What cannot be
     used is reported, and what is in use stays.

@@ -33,11 +33,11 @@ class HttpClient(Client):
     `version` is what requests are sent as: ``'1.1'``, ``'1.0'``, ``'2'`` (see `Http2Client`), or ``'auto'``: then
     HTTP/2 is offered where there is TLS, and spoken if the server agrees. Afterwards `version` tells what is spoken.
 
-    Many greenlets may share a client. Each gets the responses to its own requests. In HTTP/2 each is on a stream of
-    its own. In HTTP/1 they come in the order of all the requests: who asked later waits until the responses before
-    have been received. Those are received on behalf of their greenlets as long as they are small; a large body must be
-    read by its greenlet, or closed. If that greenlet has ended, the rest of the body is dropped, or the connection
-    given up when it is long.
+    Many greenlets may share a client. Each gets the responses to its own requests. In HTTP/2 each request has a stream
+    of its own. In HTTP/1 the responses arrive in the order of all the requests, so a later one waits until those before
+    it have been received. Small ones are received on behalf of their greenlets; a large body must be read by its
+    greenlet, or closed. If that greenlet has ended, the rest of the body is dropped, or, if that is long, the
+    connection is given up.
 
     ::
 

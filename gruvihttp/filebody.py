@@ -63,7 +63,7 @@ class FileBody:
             found.append(("Content-Length", str(self.size)))
         if kind is not None and "content-encoding" not in names:
             found.append(("Content-Type", kind))
-        if coding in _CODINGS and "content-type" not in names:  # who names the type of what is there has looked
+        if coding in _CODINGS and "content-type" not in names:  # a caller that names the type means the file as it is
             found.append(("Content-Encoding", _CODINGS[coding]))
         return [field for field in found if field[0].lower() not in names]
 

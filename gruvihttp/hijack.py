@@ -1,8 +1,8 @@
 """`HijackedSocket`: a connection that an application takes away from HTTP, in the shape of a socket.
 
-It is lazy: to look at it changes nothing, so a middleware may, and a request that nobody upgrades stays an ordinary
+It is lazy: looking at it changes nothing, so a middleware may, and a request that is not upgraded stays an ordinary
 one. The first input or output detaches the connection. What libraries for WebSocket expect to find in environ is
-known here too; what is spoken on the connection is not.
+known here, too; what is spoken on the connection is not.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CLEARTEXT_HTTP2 = b"h2c"  # RFC 9113 §3.1: nobody may ask for that any more, a
 class HijackedSocket:
     """The connection of an exchange as a blocking socket of this hub.
 
-    `recv` gives what has come too early first. `send` sends everything, because libraries do not look at what it
+    `recv` gives what has arrived early first. `send` sends everything, because libraries do not look at what it
     returns; the calls of several greenlets follow one another. Without `settimeout`, `recv` waits for ever, and `send`
     as long as the server waits for a peer that does not read. `close` sees to it that the peer gets what was sent.
 
@@ -334,7 +334,7 @@ def offer_hijack(environ: Environ, exchange: ServerExchange, compat: WebSocketCo
     """Put into environ what an application needs to speak one of `exchange.upgrade`, and return the socket of it.
 
     `compat` names the server whose way of handing out the socket is imitated for libraries. HTTP/2 over cleartext is
-    not offered: who asks for it is served by HTTP/1.1, as RFC 9113 section 3.1 has it.
+    not offered: a client that asks for it is served over HTTP/1.1 (RFC 9113 §3.1).
     """
     if all(protocol == _CLEARTEXT_HTTP2 for protocol in exchange.upgrade):
         return None

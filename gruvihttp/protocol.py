@@ -164,7 +164,7 @@ class HttpProtocol(MessageProtocol):
             self._client.lost()
 
     def _settle_version(self, transport: Transport) -> None:
-        """What TLS has agreed on (RFC 9113 §3.2); without TLS, who wants HTTP/2 knows that it is spoken there."""
+        """What TLS has agreed on (RFC 9113 §3.2); without TLS, the server is known to speak the version."""
         agreed = transport.get_extra_info("alpn")
         if self._version == "auto":
             self._version = "2" if agreed == "h2" else "1.1"

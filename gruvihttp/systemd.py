@@ -34,7 +34,7 @@ def passed_sockets(environ: MutableMapping[str, str] = os.environ) -> list[Passe
         return []
     descriptors = range(_FIRST, _FIRST + int(count))
     for descriptor in descriptors:
-        with suppress(OSError):  # who wants to listen there finds out that it is none
+        with suppress(OSError):  # if it is not open, listening there will fail
             os.set_inheritable(descriptor, False)
     given = names.split(":") if names else []
     return [
@@ -96,6 +96,6 @@ class Notifier:
     def _tell(self, *lines: str) -> None:
         if self._address is None:
             return
-        # who is not there does not hear it
+        # if systemd is not there, it need not be told
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.sendto("\n".join(lines).encode(), self._address)

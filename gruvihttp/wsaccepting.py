@@ -56,11 +56,11 @@ def accept(
     that hook every page in every browser may connect with its user's cookies. A message of more than
     `max_message_size` bytes (characters, if it is text) ends the connection. `headers` are added to the response.
     `compress` agrees to permessage-deflate where the client offers it, at the price of 100 to 300 KB of memory. With
-    `ping_interval`, in seconds, the client is pinged so often, and given up (1006) when it says nothing to that while
-    somebody receives.
+    `ping_interval`, in seconds, the client is pinged that often, and given up (1006) if it does not answer while a
+    greenlet receives.
 
-    When the server is told to stop, a WebSocket that waits for a message is ended with 1001, and any other when it
-    comes to wait for one.
+    When the server is told to stop, a WebSocket on which a greenlet waits for a message is ended with 1001, and any
+    other as soon as one does.
 
     Raises HandshakeError, which is an answer to return: ``return exc(environ, start_response)``.
     """

@@ -345,7 +345,7 @@ def _named(request: Request) -> tuple[str, str]:
 def _status_of(exc: BaseException) -> int | None:
     """The status that answers a failure of the connection; None if the client is not there to be answered."""
     if isinstance(exc, RemoteProtocolError):
-        return exc.status  # also where the content ended too soon: who has closed one way may still listen
+        return exc.status  # also where the content ended too soon: a client that has closed one way may still listen
     if isinstance(exc, Timeout) and exc.phase == "content":
         return 408
     if isinstance(exc, (TransportError, Timeout)):

@@ -3,9 +3,9 @@
 Frames are wsproto's, which comes with ``pip install gruvihttp[websocket]``. How the connection came to speak WebSocket
 is not known here.
 
-The end, which is the difficult part. Who closes says so with a close frame; `code` is there from then on. The peer
-answers with one of its own, and then the server is the first to close the connection. A greenlet that waits in
-`receive` is the only one that can see the answer, so it ends the connection then, and whoever has called `close` waits
+The end is the difficult part. The side that closes sends a close frame; from then on there is a `code`. The peer
+answers with a close frame of its own, and then the server is the first to close the connection. A greenlet that waits
+in `receive` is the only one that can see the answer, so it ends the connection then, and the caller of `close` waits
 for it. If no greenlet waits, nothing looks at what arrives: the wire drops it, and closes when the peer does.
 """
 
@@ -198,7 +198,7 @@ class WebSocket:
         while not self._ended.wait(interval):
             if self._silent and self._receiving:
                 self._note(_ABNORMAL, "")
-                self._wire.abort()  # who receives ends it
+                self._wire.abort()  # the greenlet that receives ends it
                 return
             self._silent = True
             try:

@@ -1,9 +1,9 @@
 """`BlockingWatch`: says which function keeps the loop from running.
 
-While one greenlet computes, or waits in a way that gevent does not know of, nobody else is served. A timer of the loop
-leaves a mark again and again; a thread of the system's, which runs even then, sees when the mark is old, and looks what
-the loop's thread is at. The thread must be a real one, so it takes from the standard library what was there before it
-was patched.
+While one greenlet computes, or waits in a way that gevent does not know of, no other greenlet runs. A timer of the loop
+notes the time again and again; a thread of the system, which runs even then, sees when that is long ago, and looks what
+the loop's thread is doing. It must be a real thread, so it uses the standard library's functions from before they were
+patched.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Writing:
             click.echo(f"gruvihttp: {url} was answered with {response.status} {response.reason}", err=True)
 
     def _progress(self, response: HttpResponse) -> AbstractContextManager[Callable[[int], object]]:
-        """Something that is told how many bytes have come, where they do not come to a terminal or another program."""
+        """A progress display, unless the content itself goes to a terminal or to another program."""
         if self._path is None and not is_file(sys.stdout):
             return progress(None, "")
         length = response.get_header("Content-Length", "") or ""

@@ -255,7 +255,7 @@ def _checked(name: str, found: object) -> Loaded:
 
 
 def _binds(function: Callable[..., Any], count: int) -> bool:
-    """Could it be called with so many arguments?"""
+    """Whether it could be called with `count` arguments."""
     try:
         signature = inspect.signature(function)
     except Exception:  # compiled ones may not tell, and a proxy may raise anything

@@ -85,7 +85,7 @@ class Membership:
         self._link.say(FILES, files)
 
     def watch_memory(self, most: int) -> None:
-        """Ask the parent for relief when this process takes more than so many bytes."""
+        """Ask the parent for relief when this process takes more than `most` bytes of memory."""
         gevent.spawn(self._watch_memory, most)
 
     def _watch_memory(self, most: int) -> None:
@@ -94,7 +94,7 @@ class Membership:
         self._link.say(RELIEF, f"takes {taken >> 20} MB of memory")
 
     def counting(self, application: Callable[..., Any], most: int, jitter: int) -> Callable[..., Any]:
-        """The application, which asks the parent for relief after so many requests."""
+        """The application, with the parent being asked for relief after `most` requests, and up to `jitter` more."""
         left = most + random.randint(0, jitter)
 
         def counted(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

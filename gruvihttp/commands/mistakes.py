@@ -1,6 +1,6 @@
 """What a user can get wrong: one line says what it is, one line says what to do, and the exit code says whose it is.
 
-Who finds a mistake raises it; click carries it to `gruvihttp.cli`, which prints it.
+Code that finds a mistake raises it; click carries it to `gruvihttp.cli`, which prints it.
 """
 
 from __future__ import annotations

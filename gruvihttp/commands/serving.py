@@ -31,7 +31,7 @@ from gruvihttp.systemd import Notifier
 
 __all__ = ["check", "serve"]
 
-# Enough for connections that only have to be closed. Whoever waits longer wants to know what for.
+# Enough for connections that only have to be closed. If it takes longer, the user is told why.
 _SILENCE_SECONDS = 0.3
 
 ECHO = "its echo application"

@@ -35,14 +35,14 @@ class StopSignals:
         self.number = 0
 
     def proceed(self) -> None:
-        """Stop, as on the signal after that which has started `leave`, unless that has come."""
+        """Stop as a second signal does, unless that has arrived already."""
         if not self._stopping:
             self._stopping = True
             self._stop()
 
     def __enter__(self) -> StopSignals:
         for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # a shell that starts us in the background says so
+            if signal.getsignal(number) is not signal.SIG_IGN:  # a shell does so for background jobs
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -58,7 +58,7 @@ class StopSignals:
         if self._stopping:
             raise KeyboardInterrupt
         action, self._leave = self._leave, None
-        if action is None or number == signal.SIGINT:  # whoever sits at the keyboard does not want to wait
+        if action is None or number == signal.SIGINT:  # a user at the keyboard does not want to wait
             action = self._stop
             self._stopping = True
         self._loop.run_callback_threadsafe(gevent.spawn, action)

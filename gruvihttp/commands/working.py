@@ -31,7 +31,7 @@ __all__ = ["supervise"]
 
 
 def supervise(settings: Settings, crew: Crew, name: str, *, tls: bool) -> int:
-    """Be the parent of so many workers until a signal comes; the exit code is returned."""
+    """Be the parent of workers until a signal comes. Returns the exit code."""
     settings = resolve_passed(settings)
     places: list[list[RawSocket]] = [[] for _ in range(crew.workers)]
     shown = [_bind(bind, places, crew, settings.socket_mode, tls=tls) for bind in settings.binds]

@@ -38,7 +38,7 @@ _UNLIMITED_BYTES = 1 << 20
 class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
     """Serves with gruvihttp what gunicorn gives it."""
 
-    _signalled = False  # a signal has come, and whoever handles it sees to the end
+    _signalled = False  # a signal has arrived, and its handler ends the worker
 
     def init_process(self) -> None:
         """Patch before the application is imported, then begin as every worker does."""

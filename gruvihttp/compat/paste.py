@@ -2,7 +2,7 @@
 
 The options are those of ``gruvihttp serve``, by their names; ``host``, ``port`` and ``listen`` are understood as other
 servers have them. The application is loaded already when this is called, which is too late to patch the standard
-library; who has not done so is told.
+library; if that has not been done, a warning says so.
 """
 
 from __future__ import annotations

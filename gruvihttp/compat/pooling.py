@@ -13,7 +13,7 @@ Fields = list[tuple[str, str]]
 
 UNBOUNDED = 1 << 30  # connections: more than any system has
 
-# They concern one connection, and it is ours (RFC 9110 §7.6.1). Who asks for Upgrade must hear that it is not possible.
+# They concern one connection, and it is ours (RFC 9110 §7.6.1). Upgrade is refused with an error.
 _OURS = frozenset((
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailers",
     "transfer-encoding",

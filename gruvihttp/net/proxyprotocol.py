@@ -1,11 +1,11 @@
 """The header of the PROXY protocol, versions 1 and 2: bytes to addresses.
 
-A proxy that passes on a stream without looking into it cannot add a field to it. So it says first, before everything
-else, whose connection it is: in a line of text (version 1), or in a binary header (version 2). Who receives such
-connections must know that they begin like this; it is never guessed, or any client could forge its address.
+A proxy that passes on a stream without parsing it cannot add a field to it. So it says first, before everything else,
+whose connection it is: in a line of text (version 1), or in a binary header (version 2). The receiver must know that
+connections begin like this; it is never guessed, or any client could forge its address.
 
-The rules are those of HAProxy's "The PROXY protocol", sections 2.1 and 2.2. Sockets are not known here: whoever reads
-must take no byte more than the header has, since what follows is for others.
+The rules are those of HAProxy's "The PROXY protocol", sections 2.1 and 2.2. Sockets are not known here: the caller must
+read no byte more than the header has, since what follows is for others.
 """
 
 from __future__ import annotations

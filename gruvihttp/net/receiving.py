@@ -1,11 +1,11 @@
 """The input half of a channel: reading, waiting for input, and being parked.
 
-One read watcher belongs to the socket for its whole life and stays started while anybody cares about input. Its
-callback is swapped, instead of the watcher being stopped and started: it is the switch of a greenlet that waits in
-`receive`; else the callback of whoever is parked; else the watcher's own ``stop``, because a level-triggered
-watcher that nobody answers would spin.
+One read watcher belongs to the socket for its whole life and stays started while input is wanted. Its callback is
+swapped, instead of the watcher being stopped and started: it is the switch of a greenlet that waits in `receive`,
+otherwise the callback that was given to `park`, otherwise the watcher's own ``stop``, because a level-triggered watcher
+without a reader would spin.
 
-After a short read the socket is empty, so `receive` waits first and reads then: one system call less per turn.
+After a short read the socket is empty, so the next `receive` waits before it reads: one system call less per turn.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Receiving:
         self._recv: Callable[[int], bytes] = sock.recv
         self._send: Callable[[BytesLike], int] = sock.send
         self._watcher = self._make_watcher(READABLE)
-        self._parked: Callable[[], object] | None = None  # who is called when no greenlet is receiving
+        self._parked: Callable[[], object] | None = None  # what is called when no greenlet is receiving
         self._reader: greenlet | None = None
         self._alarm: Alarm | None = None
         self._phase = "read"

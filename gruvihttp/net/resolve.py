@@ -17,7 +17,7 @@ from gruvihttp.net.sockets import Address, format_address, transport_error
 __all__ = ["Candidate", "resolve"]
 
 _HIGHEST_PORT = 65535
-# What is meant to be something else. A server would make a socket of that name, and nobody would find it
+# Addresses that are not meant as paths. A server would make a socket file of that name, and no client would find it
 _NO_PATH = re.compile(r"unix:.+|[a-z]+://.+|[^/\0]*:\d+")
 
 
@@ -51,7 +51,7 @@ def resolve(
         flags |= _socket.AI_PASSIVE
     try:
         found = _literal(host, port, family, flags) or _look_up(host, port, family, flags, deadline)
-    except UnicodeError as exc:  # a label that is empty or too long; whoever looks the name up has to encode it
+    except UnicodeError as exc:  # a label that is empty or too long, so that the name cannot be encoded
         nothing = _socket.gaierror(_socket.EAI_NONAME, f"not a domain name ({exc})")
         raise transport_error(nothing, f"cannot resolve {format_address((host, port))}") from exc
     if len(address) == 4:  # the flow label and the scope that the caller gave

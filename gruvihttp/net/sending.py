@@ -63,7 +63,7 @@ class Sending(Receiving):
         return b"" if sent == len(content) else memoryview(content)[sent:]
 
     def when_writable(self, callback: Callable[[], object]) -> None:
-        """Call `callback` once, in the hub, when more can be sent. For those who `try_send` and must not wait."""
+        """Call `callback` once, in the hub, when more can be sent: for use with `try_send`."""
         self._check_sending()
         self._room_wanted = callback
         self._watch_room(self._on_room)
@@ -101,7 +101,7 @@ class Sending(Receiving):
         return self._send_rest(deque((memoryview(content)[sent:],)), stall, on_input)
 
     def stall(self, seconds: float | None) -> Stall:
-        """How long the peer may read too little from now on, for those who `try_send`."""
+        """Watch how long the peer reads too little from now on: for use with `try_send`."""
         return Stall(self._sock, seconds, self.least_rate)
 
     def unread_bytes(self) -> int:

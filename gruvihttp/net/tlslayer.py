@@ -175,7 +175,7 @@ class TlsLayer:
     def _flush_quietly(self) -> None:
         try:
             self.flush()
-        except OSError:  # who reads next, or sends next, meets it again
+        except OSError:  # the next read or send meets it again
             self._unsent = b""
 
 

@@ -1,7 +1,7 @@
 """`Transport`: a `Channel` that also answers to the names that gruvi's transports have.
 
-``close``, ``abort`` and ``get_extra_info`` are the channel's own. Pausing and resuming have no counterpart: who does
-not receive does not read, and who writes too much waits.
+``close``, ``abort`` and ``get_extra_info`` are the channel's own. Pausing and resuming have no counterpart: input is
+only read when a greenlet receives, and a greenlet that writes too much waits.
 """
 
 from __future__ import annotations

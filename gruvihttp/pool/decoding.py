@@ -1,8 +1,8 @@
 """Content codings undone: gzip and deflate always, br and zstd where their packages are installed (RFC 9110 §8.4.1).
 
-The theory. A few bytes may stand for gigabytes, so a decoder never makes more than a piece at a time, and is asked for
-the next one only when somebody wants it: memory stays flat, however content expands. Whoever collects the pieces still
-could be flooded; so a `Decoder` counts, and refuses what expands more than `max_ratio` times once it is larger than
+The theory. A few bytes may stand for gigabytes, so a decoder never makes more than a piece at a time, and makes the
+next one only on demand: memory stays flat, however content expands. A caller that collects the pieces could still be
+flooded; so a `Decoder` counts, and refuses what expands more than `max_ratio` times once it is larger than
 `FREE_BYTES`. Honest content does not: text shrinks to a tenth, a table of zeros to a hundredth.
 
 Content that ends before its coding does is an error, as is what follows after its end.

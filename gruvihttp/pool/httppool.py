@@ -50,9 +50,9 @@ class HttpPool:
         with HttpPool() as pool:
             print(pool.get("https://example.com/").text)
 
-    `per_origin` and `in_all` bound the connections, those in use included; who finds none waits, first come, first
-    served. An idle one is closed after `idle_seconds`; at the bound for all, the one that has been idle for longest
-    gives way to another origin.
+    `per_origin` and `in_all` bound the connections, those in use included; requests that find none free wait, first
+    come, first served. An idle connection is closed after `idle_seconds`; at the bound for all, the one that has been
+    idle for longest gives way to another origin.
 
     `timeout` is what requests have that say nothing else: a number of seconds bounds each wait (for a connection, for
     the server to read, for the head, for each piece of the body); `Timeouts` give each its own, and with `total` a
@@ -61,7 +61,7 @@ class HttpPool:
     `headers` are sent with each request unless it has its own. `cookies` is the jar; True makes one, False keeps none
     beyond the redirects of one request. `auth` is (user, password) for all origins that have no other.
 
-    `verify` False believes any server, a path names a file or directory of authorities; `cert` is a file with the
+    `verify` False accepts any certificate, a path names a file or directory of authorities; `cert` is a file with the
     client's certificate and key, or one for each; `ssl` is a ready context instead of both. `proxy` is that of
     `HttpClient.connect`. `address_of(origin)` returns where to connect to: (host, port), the path of a Unix socket,
     or a connected socket. A URL ``http+unix://%2Frun%2Fapp.sock/path`` leads to a Unix socket as well. `local_address`
@@ -72,10 +72,10 @@ class HttpPool:
     has to offer it: ``set_alpn_protocols(["h2", "http/1.1"])``. A request that the server has refused to look at, as it
     is leaving, for example, is sent once more on another connection.
 
-    A connection that the server has closed is noticed when it is taken, and nobody hears of it. If it breaks later,
-    the request is sent once more on a new connection, provided that the connection had been used before, that not a
-    byte of the response has come, and that the method is idempotent and the body can be sent again. Nothing else is
-    ever repeated.
+    A connection that the server has closed is noticed when it is taken, and replaced. If it breaks later, the request
+    is sent once more on a new connection, provided that the connection had been used before, that no byte of the
+    response has arrived, and that the method is idempotent and the body can be sent again. Nothing else is ever
+    repeated.
     """
 
     def __init__(

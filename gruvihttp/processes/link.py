@@ -28,7 +28,7 @@ class Link:
     def say(self, word: str, content: object = None) -> None:
         """Send a word, and what goes with it, which JSON must be able to hold. If the other has gone, nothing."""
         line = json.dumps([word, content]).encode("ascii") + b"\n"
-        with self._speaking, suppress(OSError):  # who listens hears that the other has gone
+        with self._speaking, suppress(OSError):  # the receiving side notices that the other has gone
             self._sock.sendall(line)
 
     def messages(self) -> Iterator[tuple[str, Any]]:

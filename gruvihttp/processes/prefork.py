@@ -30,7 +30,7 @@ REOPEN = "reopen"
 PULSE = "pulse"
 STATS = "stats"
 
-_STEADY_SECONDS = 10.0  # who has lived so long has not failed at its beginning, and is replaced at once
+_STEADY_SECONDS = 10.0  # a worker that has lived that long did not fail at its start, and is replaced at once
 _PAUSE_SECONDS = 0.5  # before a worker is started that ended sooner; doubled each time
 _PAUSE_SECONDS_MOST = 30.0
 _SILENCE_SECONDS = 0.3  # enough for workers that have nothing to finish
@@ -48,7 +48,7 @@ class _Place:
     def __init__(self, sockets: Sequence[RawSocket]) -> None:
         self.sockets = sockets
         self.worker: Worker | None = None
-        self.changed = Event()  # set when there is another, for who has cleared it
+        self.changed = Event()  # set when there is another worker; the code that waits clears it
 
 
 class Prefork:
@@ -168,7 +168,7 @@ class Prefork:
         return False
 
     def tell(self, word: str, content: object = None) -> None:
-        """Say something to all workers, also to those that are about to end."""
+        """Say something to all workers, including those that are about to end."""
         for worker in list(self._alive):
             gevent.spawn(worker.say, word, content)  # one that hangs does not keep the others from hearing it
 
@@ -262,7 +262,7 @@ class Prefork:
         old, place.worker = place.worker, successor
         place.changed.set()
         if old is not None:
-            old.news.set()  # whoever keeps the place looks at the new one
+            old.news.set()  # the greenlet of the place looks at the new one
             self._retire(old)
         return True
 

@@ -1,6 +1,6 @@
 """How much trouble a peer may make: one bucket of tokens for a connection, and what each kind of trouble costs.
 
-Frames that cost us something and bring nobody forward are paid from the bucket. It fills with time, with each request
+Frames that cost us something and achieve nothing are paid from the bucket. It fills with time, with each request
 that is finished, or that we have cancelled, and with the content that we send, as that has to be acknowledged. So a
 busy honest peer never runs dry, whatever its frames are, and a flood of any kind does. What happens then, and the time
 itself, are not known here.
@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from gruvihttp.sansio.h2errors import Defence
 
 __all__ = ["Allowance", "Cost"]
+
 
 class Cost(NamedTuple):
     """What one frame costs, and which defence it is when a peer cannot pay."""
@@ -30,7 +31,7 @@ UNKNOWN_FRAME: Final = Cost(1, Defence.UNKNOWN_FLOOD)
 IDLE_UPDATE: Final = Cost(1, Defence.UPDATE_FLOOD)  # WINDOW_UPDATE where nothing waits for it
 INFORMATIONAL: Final = Cost(1, Defence.INFORMATIONAL_FLOOD)
 LATE_FRAME: Final = Cost(1, Defence.LATE_FLOOD)  # for a stream that is over
-# What a server pays for in work: streams that are begun and do not come to an end, whoever ends them
+# What costs a server work: streams that are begun and ended early, by either side
 RESET: Final = Cost(5, Defence.RAPID_RESET)
 FAULT: Final = Cost(5, Defence.FAULT_FLOOD)
 REFUSED: Final = Cost(2, Defence.STREAM_FLOOD)

@@ -1,6 +1,6 @@
 """The error codes of HTTP/2, and the two kinds of fault: one ends a stream, the other the connection (RFC 9113 §5.4).
 
-Each fault also says which defence has found it, for those who count.
+Each fault also says which defence has found it, so that those can be counted.
 
 Faults are how the engine's parts tell each other what the peer did wrong. They do not leave the engine.
 """

@@ -1,4 +1,4 @@
-"""The receiving half of an HTTP/2 connection: bytes to frames, and frames to those who know them (RFC 9113 §4, §6).
+"""The receiving half of an HTTP/2 connection: bytes to frames, each handed to its handler (RFC 9113 §4, §6).
 
 Frames are taken apart in one loop. Those that lie in one piece are read where they are; of one that is cut, the rest
 is awaited, except for DATA, whose content is handed on as it comes, so that content is neither held nor copied twice.

@@ -6,7 +6,7 @@ given up before vanishes without a trace. Then content, a frame of each stream i
 stream and of the connection allow. As heads go before content, content never overtakes the head of its own stream; and
 trailers become a head only when the content before them has left.
 
-A frame leaves whole or not at all. Who reads or waits is not known here.
+A frame leaves whole or not at all. Readers and waiters are not known here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Sender:
 
     `window` is the connection's; `stream_window` is what a new stream gets; `may_send_content` says that the peer's
     SETTINGS have come, before which its windows are not known. `relieved` are streams whose queue fell below
-    `LOW_WATER_BYTES`; who takes them empties the list.
+    `LOW_WATER_BYTES`; the caller that takes them empties the list.
     """
 
     def __init__(self, streams: Streams, allowance: Allowance, *, preface: bytes, next_id: int) -> None:

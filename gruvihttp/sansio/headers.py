@@ -2,7 +2,7 @@
 
 A field is kept twice: with its name as it was written, which is what goes on the wire, and with the name in lower
 case, by which it is found. Start lines and framing are not known here; what Content-Length and Transfer-Encoding may
-look like is, because a section that contradicts itself must not come into being (RFC 9112 §6.3).
+look like is, because no section may be made that contradicts itself (RFC 9112 §6.3).
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def read_trailers(buffer: Buffer, limits: Limits, *, tolerant_of_lf: bool, stric
         return Headers()
     if data.startswith(b"\n", start):
         if not tolerant_of_lf:
-            raise RemoteProtocolError("illegal trailer section: it ends in a bare LF")  # now, not when more has come
+            raise RemoteProtocolError("illegal trailer section: it ends in a bare LF")  # now, not when more has arrived
         buffer.skip_to(start + 1)
         return Headers()
     end = buffer.find_blank_line()
@@ -173,7 +173,7 @@ def _check_version(version: bytes) -> None:
 
 
 def _end_of_head(buffer: Buffer, limits: Limits) -> int:
-    """The index behind the head's blank line, 0 if that has not come; raises when it is, or grows, too large."""
+    """The index behind the head's blank line, 0 if that has not arrived; raises if the head is too large."""
     start = buffer.start
     if len(buffer) and buffer.data[start] < 0x21:
         raise RemoteProtocolError("illegal first byte", offset=0)  # TLS hello, NUL, blank: no need to wait for more

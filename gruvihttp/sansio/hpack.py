@@ -294,7 +294,7 @@ class Encoder:
         self._table_bytes = self._announced = self._smallest = DEFAULT_TABLE_BYTES
 
     def set_limit(self, table_bytes: int) -> None:
-        """The peer's SETTINGS_HEADER_TABLE_SIZE. A larger table than the default is of no use to us."""
+        """The peer's SETTINGS_HEADER_TABLE_SIZE. We never use a larger table than the default."""
         self._table_bytes = min(table_bytes, DEFAULT_TABLE_BYTES)
         self._smallest = min(self._smallest, self._table_bytes)
         self._evict(self._table_bytes)

@@ -81,7 +81,7 @@ class ServerConnection(Http1Parking):
         return None, line.removesuffix(b"\r")
 
     def leave(self) -> None:
-        """Let the next head of an answer say that it is the last one here. Who asks nothing keeps the connection."""
+        """Announce the close with the next response head; an idle connection stays until its next request."""
         if self.current is not None and not self.current.head_sent:
             self.may_persist = False
         else:

@@ -79,7 +79,7 @@ class Http2Phases:
         self._running: set[Http2ServerExchange] = set()
 
     def shutdown(self) -> None:
-        """Take no more requests than those that are on their way."""
+        """Take no more requests, but those that are on their way."""
         raise NotImplementedError
 
     def _flush(self) -> None:
@@ -129,9 +129,9 @@ class Http2Phases:
             self.shutdown()
 
     def leave(self) -> None:
-        """Say goodbye when the next answers have left. Who asks nothing keeps the connection.
+        """Send GOAWAY as soon as no stream is open; an idle connection stays until its next request is answered.
 
-        Not before: some clients give up the streams that are open when they hear of it.
+        Not earlier: some clients give up their open streams when they receive it.
         """
         self._is_leaving = True
 

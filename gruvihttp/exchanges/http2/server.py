@@ -67,7 +67,7 @@ class Http2ServerConnection(Http2Phases):
         self._handler = handler
         self._workers = config.workers or Workers.of_hub()
         self._left = config.limits.connection_requests or 0  # it is the 0 reached by counting down that counts
-        self._ending: set[Http2ServerExchange] = set()  # those that wait until all of theirs has left
+        self._ending: set[Http2ServerExchange] = set()  # those that wait until all of their output has left
 
     def __repr__(self) -> str:
         return f"<Http2ServerConnection {self._phase.value} {len(self._running)} running {self.channel!r}>"
