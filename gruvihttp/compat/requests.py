@@ -307,11 +307,10 @@ def _timeouts_of(timeout: Any) -> Timeouts:
         clock = timeout.clone()
         clock.start_connect()
         return _timeouts(Timeout.resolve_default_timeout(clock.connect_timeout), clock.read_timeout)
-    if isinstance(timeout, tuple):
-        if len(timeout) != 2:
-            raise ValueError(f"timeout is a number, or a pair of them for connecting and reading, not {timeout!r}")
-        return _timeouts(*timeout)
-    return _timeouts(timeout, timeout)
+    pair = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    if len(pair) != 2 or not all(one is None or isinstance(one, (int, float)) for one in pair):
+        raise ValueError(f"timeout is a number, or a pair of them for connecting and reading, not {timeout!r}")
+    return _timeouts(*pair)
 
 
 @lru_cache(maxsize=64)

@@ -415,9 +415,10 @@ def test_timeouts_are_understood(given: Any, meant: Any) -> None:
     )  # fmt: skip
 
 
-def test_timeout_of_three_is_refused(site: Any, session: requests.Session) -> None:
-    with pytest.raises(ValueError, match="a pair of them"):
-        session.get(site.url, timeout=(1, 2, 3))
+@pytest.mark.parametrize("timeout", [(1, 2, 3), (1,), ("1", 2), "1"], ids=repr)
+def test_timeout_that_is_none_is_refused(site: Any, session: requests.Session, timeout: Any) -> None:
+    with pytest.raises(ValueError, match="timeout is a number, or a pair of them"):
+        session.get(site.url, timeout=timeout)
 
 
 @pytest.mark.parametrize("url", ["http://:80/", "http://127.0.0.1:99999/"])
