@@ -78,10 +78,6 @@ class Http2Phases:
         self._is_leaving = config.is_leaving()  # to be left as soon as no stream is open
         self._running: set[Http2ServerExchange] = set()
 
-    def shutdown(self) -> None:
-        """Take no more requests, but those that are on their way."""
-        raise NotImplementedError
-
     def _flush(self) -> None:
         """In the hub: send what may leave."""
         raise NotImplementedError
@@ -126,7 +122,7 @@ class Http2Phases:
         if room.is_wanted and self.idle_since() == self._since and room.take():
             self._go_away()
         elif self._is_leaving and wait is Wait.REQUEST and not self._is_fresh:
-            self.shutdown()
+            self._go_away()
 
     def leave(self) -> None:
         """Send GOAWAY as soon as no stream is open; an idle connection stays until its next request is answered.
@@ -134,6 +130,8 @@ class Http2Phases:
         Not earlier: some clients give up their open streams when they receive it.
         """
         self._is_leaving = True
+        if not self.engine.streams:
+            self._is_fresh = True  # as if it had begun now
 
     def _waits_for(self) -> Wait | None:
         engine = self.engine
