@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
-import random
 import ssl
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -18,13 +14,15 @@ from typing import Any
 import gevent
 import httpx
 import pytest
+from misbehaviour import closing, events, resetting, saying, silent, unaccepting, unheard
+from programs import run_python
 from relays import tunnelling
-from striking import STRIKES, strike_at
+from striking import STRIKES, strike_at, strike_many
+from threads import call_in_thread
 
 from gruvihttp.compat.httpx import HTTPTransport
 from gruvihttp.testing import RawPeer, replies
 
-ROOT = Path(__file__).resolve().parents[2]
 GUARD_SECONDS = 10.0
 SOON = 0.1
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -140,17 +138,7 @@ def test_drop_in(way: Any, client: httpx.Client, check: Any) -> None:
 
 def test_pieces_of_a_response_are_not_waited_for(serve: Any, client: httpx.Client) -> None:
     heard = gevent.event.Event()
-
-    def events(peer: RawPeer) -> None:
-        peer.read_until()
-        peer.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-        for event in EVENTS:
-            peer.send(b"%x\r\n%b\r\n" % (len(event), event))
-            assert heard.wait(GUARD_SECONDS), "the piece before has not arrived"
-            heard.clear()
-        peer.send(b"0\r\n\r\n")
-
-    with client.stream("GET", url_of(serve(events))) as response:
+    with client.stream("GET", url_of(serve(events(EVENTS, heard, GUARD_SECONDS)))) as response:
         for piece, event in zip(response.iter_bytes(), EVENTS, strict=True):
             assert piece == event
             heard.set()
@@ -225,33 +213,8 @@ def test_no_limits_are_none(site: Any, make_client: Any) -> None:
 # what goes wrong
 
 
-def silent(peer: RawPeer) -> None:
-    peer.read_to_end()
-
-
-def closing(peer: RawPeer) -> None:
-    peer.read_until()
-
-
-def resetting(peer: RawPeer) -> None:
-    peer.read_until()
-    peer.reset()
-
-
 def deaf(peer: RawPeer) -> None:
     gevent.sleep(GUARD_SECONDS)
-
-
-def saying(answer: bytes, *, stays: bool = False) -> Any:
-    """Says that, and closes the connection unless it `stays`."""
-
-    def script(peer: RawPeer) -> None:
-        peer.read_until()
-        peer.send_in_pieces(answer)
-        if stays:
-            peer.read_to_end()
-
-    return script
 
 
 def endless() -> Iterator[bytes]:
@@ -298,13 +261,6 @@ def test_fault_has_the_name_that_httpx_gives_it(
     assert (taken, waiting) == (0, 0)
 
 
-def unheard() -> str:
-    """A URL where nobody listens."""
-    with gevent.socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}/"
-
-
 def test_refused_connection_is_a_connect_error(client: httpx.Client) -> None:
     with pytest.raises(httpx.ConnectError, match="Connection refused"):
         client.get(unheard())
@@ -323,19 +279,8 @@ def test_connecting_is_tried_again(serve: Any, make_client: Any) -> None:
 
 
 def test_connection_that_is_not_accepted_is_a_connect_timeout(client: httpx.Client) -> None:
-    with gevent.socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        fillers = [gevent.socket.socket() for _ in range(4)]  # until the system queues no more
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        with pytest.raises(httpx.ConnectTimeout):
-            client.get(
-                f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=httpx.Timeout(GUARD_SECONDS, connect=SOON)
-            )
-        for filler in fillers:
-            filler.close()
+    with unaccepting() as url, pytest.raises(httpx.ConnectTimeout):
+        client.get(url, timeout=httpx.Timeout(GUARD_SECONDS, connect=SOON))
 
 
 def test_handshake_that_does_not_come_is_a_connect_timeout(serve: Any, client: httpx.Client) -> None:
@@ -501,25 +446,11 @@ def test_struck_at_each_wait_in_turn(site: Any, make_client: Any, action: Any, e
 
 def test_kills_and_timeouts_lose_no_connection(site: Any, make_client: Any) -> None:
     client = make_client(limits=httpx.Limits(max_connections=4))
-    chance = random.Random(1)
-    struck = 0
 
     def ask(number: int) -> None:
-        nonlocal struck
-        with gevent.Timeout(chance.choice([None, 0.001, 0.005]), False):  # type: ignore[arg-type]
-            try:
-                assert client.get(f"{site.url}/told?{number}").json()["target"] == f"/told?{number}"
-            except BaseException:
-                struck += 1
-                raise
+        assert client.get(f"{site.url}/told?{number}").json()["target"] == f"/told?{number}"
 
-    for _ in range(60):
-        greenlets = [gevent.spawn(ask, number) for number in range(20)]
-        gevent.sleep(0)
-        gevent.killall(chance.sample(greenlets, 5), block=False)
-        gevent.joinall(greenlets, timeout=GUARD_SECONDS, raise_error=True)
-    assert struck > 100
-    gevent.idle()
+    strike_many(ask)
     taken, idle, waiting = counts_of(client)
     assert (taken, waiting) == (0, 0)
     assert idle <= 4
@@ -527,14 +458,7 @@ def test_kills_and_timeouts_lose_no_connection(site: Any, make_client: Any) -> N
 
 def test_client_is_used_from_another_thread(site: Any, client: httpx.Client) -> None:
     client.get(site.url)
-    answers: list[httpx.Response] = []
-    thread = threading.Thread(target=lambda: answers.append(client.get(site.url + "/there")))
-    thread.start()
-    with gevent.Timeout(GUARD_SECONDS):
-        while thread.is_alive():
-            gevent.sleep(0.001)
-    thread.join()
-    assert answers[0].json()["target"] == "/there"
+    assert call_in_thread(lambda: client.get(site.url + "/there")).json()["target"] == "/there"
     assert client.get(site.url).is_success
     assert counts_of(client) == (0, 1, 0)
 
@@ -578,16 +502,11 @@ server.close()
     "first", ["", "from gevent import monkey; monkey.patch_all()"], ids=["unpatched", "monkey-patched"]
 )
 def test_program_needs_no_patching_and_bears_it(first: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM.format(first=first)],
-        cwd=ROOT, capture_output=True, text=True, timeout=50, check=False,
-    )  # fmt: skip
+    result = run_python(PROGRAM.format(first=first), "-W", "error::ResourceWarning")
     assert (result.stdout, result.stderr) == ("True\n", "")
 
 
 def test_missing_package_is_named_with_how_to_install_it() -> None:
     program = "import sys; sys.modules['httpx'] = None; import gruvihttp.compat.httpx"
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
-    )
+    result = run_python(program)
     assert result.stderr.splitlines()[-1].endswith("pip install 'gruvihttp[httpx]'")

@@ -7,9 +7,6 @@ import io
 import pickle
 import random
 import ssl
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -20,15 +17,17 @@ import gevent
 import pytest
 import requests
 import urllib3
+from misbehaviour import closing, events, resetting, saying, silent, unaccepting, unheard
+from programs import run_python
 from relays import tunnelling
 from requests import exceptions
-from striking import STRIKES, strike_at
+from striking import STRIKES, strike_at, strike_many
+from threads import call_in_thread
 
 from gruvihttp import Timeouts
 from gruvihttp.compat import requests as door
 from gruvihttp.testing import RawPeer, replies
 
-ROOT = Path(__file__).resolve().parents[2]
 GUARD_SECONDS = 10.0
 SOON = 0.1
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -200,17 +199,7 @@ def test_drop_in(way: Any, session: requests.Session, check: Any) -> None:
 
 def test_pieces_of_a_chunked_response_are_not_waited_for(serve: Any, session: requests.Session) -> None:
     heard = gevent.event.Event()
-
-    def events(peer: RawPeer) -> None:
-        peer.read_until()
-        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for event in EVENTS:
-            peer.send(b"%x\r\n%b\r\n" % (len(event), event))
-            assert heard.wait(GUARD_SECONDS), "the piece before has not arrived"
-            heard.clear()
-        peer.send(b"0\r\n\r\n")
-
-    response = session.get(url_of(serve(events)), stream=True)
+    response = session.get(url_of(serve(events(EVENTS, heard, GUARD_SECONDS))), stream=True)
     for piece, event in zip(response.iter_content(512), EVENTS, strict=True):
         assert piece == event
         heard.set()
@@ -293,38 +282,6 @@ def test_pools_are_kept_for_few_combinations(site: Any, make_session: Any) -> No
 # what goes wrong
 
 
-def unheard() -> str:
-    """A URL where nobody listens."""
-    with gevent.socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}/"
-
-
-def silent(peer: RawPeer) -> None:
-    peer.read_to_end()
-
-
-def closing(peer: RawPeer) -> None:
-    peer.read_until()
-
-
-def resetting(peer: RawPeer) -> None:
-    peer.read_until()
-    peer.reset()
-
-
-def saying(answer: bytes, *, stays: bool = False) -> Any:
-    """Says that, and closes the connection unless it `stays`."""
-
-    def script(peer: RawPeer) -> None:
-        peer.read_until()
-        peer.send_in_pieces(answer)
-        if stays:
-            peer.read_to_end()
-
-    return script
-
-
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 FAULTS = [
@@ -370,17 +327,8 @@ def test_refused_connection_is_a_connection_error(session: requests.Session) -> 
 
 
 def test_connection_that_is_not_accepted_is_a_connect_timeout(session: requests.Session) -> None:
-    with gevent.socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        fillers = [gevent.socket.socket() for _ in range(4)]  # until the system queues no more
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        with pytest.raises(exceptions.ConnectTimeout):
-            session.get(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=(SOON, None))
-        for filler in fillers:
-            filler.close()
+    with unaccepting() as url, pytest.raises(exceptions.ConnectTimeout):
+        session.get(url, timeout=(SOON, None))
 
 
 def test_deadline_for_everything(serve: Any, session: requests.Session) -> None:
@@ -677,26 +625,13 @@ def test_struck_at_each_wait_in_turn(site: Any, make_session: Any, action: Any, 
 
 def test_kills_and_timeouts_lose_no_connection(site: Any, make_session: Any) -> None:
     session = make_session(pool_maxsize=4, pool_block=True)
-    chance = random.Random(1)
-    struck = 0
+    chance = random.Random(2)
 
     def ask(number: int) -> None:
-        nonlocal struck
-        with gevent.Timeout(chance.choice([None, 0.001, 0.005]), False):  # type: ignore[arg-type]
-            try:
-                response = session.get(f"{site.url}/told?{number}", stream=chance.random() < 0.5)
-                assert response.json()["target"] == f"/told?{number}"
-            except BaseException:
-                struck += 1
-                raise
+        response = session.get(f"{site.url}/told?{number}", stream=chance.random() < 0.5)
+        assert response.json()["target"] == f"/told?{number}"
 
-    for _ in range(60):
-        greenlets = [gevent.spawn(ask, number) for number in range(20)]
-        gevent.sleep(0)
-        gevent.killall(chance.sample(greenlets, 5), block=False)
-        gevent.joinall(greenlets, timeout=GUARD_SECONDS, raise_error=True)
-    assert struck > 100
-    gevent.idle()
+    strike_many(ask)
     [(taken, idle, waiting)] = counts_of(session)
     assert (taken, waiting) == (0, 0)
     assert idle <= 4
@@ -704,14 +639,7 @@ def test_kills_and_timeouts_lose_no_connection(site: Any, make_session: Any) -> 
 
 def test_session_is_used_from_another_thread(site: Any, session: requests.Session) -> None:
     session.get(site.url)
-    answers: list[requests.Response] = []
-    thread = threading.Thread(target=lambda: answers.append(session.get(site.url + "/there")))
-    thread.start()
-    with gevent.Timeout(GUARD_SECONDS):
-        while thread.is_alive():
-            gevent.sleep(0.001)
-    thread.join()
-    assert answers[0].json()["target"] == "/there"
+    assert call_in_thread(lambda: session.get(site.url + "/there")).json()["target"] == "/there"
     assert session.get(site.url).ok
     assert counts_of(session) == [(0, 1, 0)]
 
@@ -770,17 +698,12 @@ server.close()
     "first", ["", "from gevent import monkey; monkey.patch_all()"], ids=["unpatched", "monkey-patched"]
 )
 def test_program_needs_no_patching_and_bears_it(first: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM.format(first=first)],
-        cwd=ROOT, capture_output=True, text=True, timeout=50, check=False,
-    )  # fmt: skip
+    result = run_python(PROGRAM.format(first=first), "-W", "error::ResourceWarning")
     assert (result.stdout, result.stderr) == ("True\n", "")
 
 
 @pytest.mark.parametrize("missing", ["requests", "urllib3"])
 def test_missing_package_is_named_with_how_to_install_it(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; import gruvihttp.compat.requests"
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
-    )
+    result = run_python(program)
     assert result.stderr.splitlines()[-1].endswith("pip install 'gruvihttp[requests]'")

@@ -1,7 +1,8 @@
-"""Throws something into a greenlet at a chosen wait, so that a test can go through all waits one by one."""
+"""Throws something into greenlets: at a chosen wait, so that a test can go through all waits, or at random."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import gevent
 import greenlet
 from gevent import GreenletExit, get_hub
 
-__all__ = ["STRIKES", "Struck", "strike_at"]
+__all__ = ["STRIKES", "Struck", "strike_at", "strike_many"]
 
 GUARD_SECONDS = 10.0
 
@@ -61,3 +62,26 @@ def strike_at(wait_number: int, error: type[BaseException], action: Callable[[],
     if runner.exception is not None:
         raise runner.exception
     return struck
+
+
+def strike_many(ask: Callable[[int], object]) -> None:
+    """Run ``ask(number)`` in many greenlets, of which many are killed or time out somewhere. Fails if few are."""
+    chance = random.Random(1)
+    struck = 0
+
+    def run(number: int) -> None:
+        nonlocal struck
+        with gevent.Timeout(chance.choice([None, 0.001, 0.005]), False):  # type: ignore[arg-type]
+            try:
+                ask(number)
+            except BaseException:
+                struck += 1
+                raise
+
+    for _ in range(60):
+        greenlets = [gevent.spawn(run, number) for number in range(20)]
+        gevent.sleep(0)
+        gevent.killall(chance.sample(greenlets, 5), block=False)
+        gevent.joinall(greenlets, timeout=GUARD_SECONDS, raise_error=True)
+    assert struck > 100
+    gevent.idle()
