@@ -117,6 +117,40 @@ def test_upload_never_exceeds_the_streams_window(converse: Converse, window: int
     assert upload.data[-1].ends
 
 
+@pytest.mark.parametrize(
+    ("window", "more", "allowed"),
+    [
+        pytest.param(1 << 20, 0, 65535, id="connection"),
+        pytest.param(1 << 20, 7, 65542, id="connection, a little wider"),
+        pytest.param(1, 1 << 20, 1, id="stream, a byte"),
+        pytest.param(40000, 1 << 20, 40000, id="stream"),
+        pytest.param(65535, 0, 65535, id="both"),
+    ],
+)
+def test_upload_stops_where_the_smaller_window_ends(
+    converse: Converse, window: int, more: int, allowed: int
+) -> None:  # T8
+    def script(server: FrameServer) -> None:
+        if more:
+            server.say(f.window_update(0, more))
+        stream = server.request().stream
+        got = b""
+        while len(got) < allowed:
+            got += server.hear("Data").content
+        server.sync()
+        assert sum(len(frame.content) for frame in server.of_kind("Data")) == len(got) == allowed
+        server.say(f.window_update(stream, 1 << 20), f.window_update(0, 1 << 20))
+        whole.append(got + server.content(stream))
+        server.answer(stream)
+        server.rest()
+
+    whole: list[bytes] = []
+    client = converse(script, settings=((INITIAL_WINDOW_SIZE, window),))
+    client.ping()  # so that the windows are known before anything is asked
+    assert client.request("PUT", "/", [], CONTENT).getresponse().status == 200
+    assert whole == [CONTENT]
+
+
 def test_frames_may_be_as_large_as_the_server_allows(converse: Converse) -> None:
     upload = Upload()
     client = converse(upload, settings=((MAX_FRAME_SIZE, 32768), (INITIAL_WINDOW_SIZE, 1 << 20)))
