@@ -371,3 +371,5 @@ def test_gruvis_names_for_writing(pair: Pair) -> None:
     assert here.can_write_eof()
     here.write_eof()
     assert receive_size(there, 100) == b"one two three"
+    there.write(b"back")  # one way is closed, not the other
+    assert receive_size(here, 4) == b"back"

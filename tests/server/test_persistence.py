@@ -229,6 +229,17 @@ def test_small_answer_takes_one_send_and_has_a_length(
     assert len(channel.sends) == 1
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_large_answer_that_is_all_there_has_a_length(connect_in_memory: Any, kind: Any) -> None:
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return kind([b"a" * 100_000, b"", b"b" * 100_000])
+
+    peer, _ = connect_in_memory(application)
+    peer.send(GET % b"/")
+    assert one_answer(peer) == b"a" * 100_000 + b"b" * 100_000
+
+
 @pytest.mark.parametrize("application", [echo_path, lambda e, s: iter(echo_path(e, s))], ids=["list", "iterator"])
 @pytest.mark.parametrize("count", [10, 16])
 def test_pipelined_answers_leave_in_at_most_two_sends(connect_in_memory: Any, application: Any, count: int) -> None:
