@@ -8,6 +8,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
+from misbehaviour import silent
 
 from gruvihttp import HttpClient, HttpError, Timeout, Timeouts
 from gruvihttp.testing import RawPeer
@@ -22,10 +23,6 @@ def drip(peer: RawPeer, head: bytes, piece: bytes) -> None:
     while True:
         peer.send(piece)
         gevent.idle()
-
-
-def silent(peer: RawPeer) -> None:
-    peer.read_to_end()
 
 
 def deaf(peer: RawPeer) -> None:

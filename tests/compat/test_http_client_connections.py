@@ -33,18 +33,6 @@ ANOTHER = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nanother"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    return context
-
-
 @pytest.fixture(params=["standard library", "gevent"])
 def client_tls(request: pytest.FixtureRequest, authority: trustme.CA) -> ssl.SSLContext:
     """A client's context that trusts the authority, of either library."""

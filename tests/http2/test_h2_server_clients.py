@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,14 @@ import gevent
 import httpx
 import pytest
 import trustme
-from gevent import subprocess
 from gevent.event import Event
+from tools import needs, run
 
 from gruvihttp.certificates import Certificates
 from gruvihttp.server import HttpServer
 
 GUARD = 60.0
 CONTENT = bytes(range(256)) * 20_000
-
-
-def tool(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
-
-
-def run(*command: object) -> bytes:
-    """What a program prints; it must succeed."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, timeout=GUARD, check=True)
-    output: bytes = done.stdout
-    return output
 
 
 class Site:
@@ -56,11 +44,6 @@ def site() -> Site:
     return Site()
 
 
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture
 def urls(site: Site, authority: trustme.CA, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The URLs of a server by scheme. Its TLS is as the command line has it."""
@@ -84,20 +67,20 @@ HOW = [
 ]
 
 
-@tool("curl")
+@needs("curl")
 @pytest.mark.parametrize(("scheme", "option", "version"), HOW)
 def test_curl_gets_the_version_that_it_asks_for(urls: Any, scheme: str, option: str, version: str) -> None:
     assert run("curl", "-sSkf", option, urls[scheme]).decode() == version
 
 
-@tool("curl")
+@needs("curl")
 @pytest.mark.parametrize(("scheme", "option", "version"), HOW[1:])  # curl 7.88 sends the preface twice, to anybody
 def test_curl_uses_its_connection_again(urls: Any, scheme: str, option: str, version: str) -> None:
     said = run("curl", "-sSkf", option, "-w", "(%{num_connects})", urls[scheme], urls[scheme] + "/again").decode()
     assert said == f"{version}(1){version}(0)"
 
 
-@tool("curl")
+@needs("curl")
 @pytest.mark.parametrize(("scheme", "option", "version"), HOW)
 def test_curl_gets_its_upload_back(urls: Any, tmp_path: Path, scheme: str, option: str, version: str) -> None:
     file = tmp_path / "content"
@@ -105,7 +88,7 @@ def test_curl_gets_its_upload_back(urls: Any, tmp_path: Path, scheme: str, optio
     assert run("curl", "-sSkf", option, "--data-binary", f"@{file}", urls[scheme] + "/echo") == CONTENT
 
 
-@tool("nghttp")
+@needs("nghttp")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_nghttp_gets_fast_answers_while_a_slow_one_runs(urls: Any, site: Site, scheme: str) -> None:
     paths = [urls[scheme] + path for path in ("/slow", "/1", "/2", "/3")]
@@ -119,7 +102,7 @@ def test_nghttp_gets_fast_answers_while_a_slow_one_runs(urls: Any, site: Site, s
     assert ended[-1] == opened[0]  # the slow one
 
 
-@tool("h2load")
+@needs("h2load")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("clients", [1, 4])
 def test_h2load_sees_no_failed_request(urls: Any, scheme: str, clients: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 import hpack
 import pytest
+from hub_reports import nothing_is_reported  # noqa: F401  # a fixture
 
 from gruvihttp.errors import TransportError
 from gruvihttp.limits import H2Limits, Timeouts
@@ -37,15 +38,6 @@ def server() -> Iterator[HttpServer]:
     server.listen(("127.0.0.1", 0))
     yield server
     server.close(timeout=0)
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fails a test in which an error reached gevent's hub."""
-    reported: list[Any] = []
-    monkeypatch.setattr(gevent.get_hub(), "print_exception", lambda context, *error: reported.append((context, error)))
-    yield
-    assert reported == []
 
 
 class Nonsense:

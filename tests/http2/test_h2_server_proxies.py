@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import subprocess
+from tools import needs, run
 
 from gruvihttp.errors import TransportError
 from gruvihttp.server import HttpServer
@@ -19,17 +19,6 @@ from gruvihttp.testing import RawPeer
 
 GUARD = 60.0
 CONTENT = bytes(range(256)) * 4000
-
-
-def tool(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
-
-
-def run(*command: object) -> bytes:
-    """What a program prints; it must succeed."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, timeout=GUARD, check=True)
-    output: bytes = done.stdout
-    return output
 
 
 def echo(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -128,8 +117,8 @@ def _accepts(path: str) -> bool:
     return True
 
 
-@tool("haproxy")
-@tool("curl")
+@needs("haproxy")
+@needs("curl")
 def test_haproxy_speaks_http2_with_us_for_clients_that_do_not(
     haproxy: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -140,16 +129,16 @@ def test_haproxy_speaks_http2_with_us_for_clients_that_do_not(
     assert run("curl", "-sSf", "--data-binary", f"@{file}", url) == CONTENT
 
 
-@tool("haproxy")
-@tool("h2load")
+@needs("haproxy")
+@needs("h2load")
 def test_haproxy_mixes_the_streams_of_many_clients(haproxy: Callable[[str], str], server: HttpServer) -> None:
     said = run("h2load", "-n", 1000, "-c", 4, "-m", 25, haproxy("h2") + "/").decode()
     assert "1000 succeeded, 0 failed, 0 errored, 0 timeout" in said
     assert server.stats()["accepted"] <= 4
 
 
-@tool("nginx")
-@tool("h2load")
+@needs("nginx")
+@needs("h2load")
 def test_nginx_spreads_streams_over_connections(nginx: str, server: HttpServer) -> None:
     said = run("h2load", "-n", 1000, "-c", 2, "-m", 10, f"--base-uri=unix:{nginx}", "http://localhost/").decode()
     assert "1000 succeeded, 0 failed, 0 errored, 0 timeout" in said

@@ -19,6 +19,7 @@ import h2.settings
 import hyperframe.frame
 import pytest
 from gevent.event import Event
+from hub_reports import nothing_is_reported  # noqa: F401  # a fixture
 
 from gruvihttp.errors import TransportError
 from gruvihttp.limits import H2Limits, Limits, Timeouts
@@ -157,15 +158,6 @@ def connect(running: Callable[..., HttpServer], talking: Any) -> Connect:
         return talking(running(**options).address, window=window)
 
     return connect
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fails a test in which an error reached gevent's hub."""
-    reported: list[Any] = []
-    monkeypatch.setattr(gevent.get_hub(), "print_exception", lambda context, *error: reported.append((context, error)))
-    yield
-    assert reported == []
 
 
 # requests

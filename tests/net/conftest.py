@@ -13,6 +13,7 @@ from typing import TypeAlias
 import gevent
 import pytest
 import trustme
+from tls_fixtures import authority, client_tls, server_context  # noqa: F401  # fixtures
 
 from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.transport import Transport
@@ -23,29 +24,17 @@ MakePair: TypeAlias = Callable[[str], Pair]
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:  # noqa: F811  # the fixture
     """A server's context for ``localhost`` and 127.0.0.1 that speaks h2 and http/1.1."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    context = server_context(authority, "localhost", "127.0.0.1")
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context
 
 
-@pytest.fixture(scope="session")
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A client's context that trusts the authority."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
 @pytest.fixture
-def make_pair(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> Iterator[MakePair]:
+def make_pair(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext  # noqa: F811  # fixtures
+) -> Iterator[MakePair]:
     """Makes two connected transports: client and server side, over ``unix``, ``tcp`` or ``tls``."""
     made: list[Transport] = []
 

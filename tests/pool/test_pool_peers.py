@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
+from programs import run_python
 
 from benchmarks import nginx
 from benchmarks.workloads import CONTENT
 from gruvihttp import HttpPool
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 needs_nginx = pytest.mark.skipif(not nginx.is_installed(), reason="nginx is not installed")
 
@@ -105,12 +101,5 @@ print("done", "gevent.monkey" in __import__("sys").modules and gevent.monkey.is_
     ids=["plain", "patched"],
 )
 def test_program_needs_no_patching_and_bears_it(first: str, patched: bool) -> None:
-    result = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM.format(first=first)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    result = run_python(PROGRAM.format(first=first), "-W", "error::ResourceWarning")
     assert (result.stdout, result.stderr) == (f"done {patched}\n", "")

@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent
 import pytest
+from misbehaviour import silent
 
 from gruvihttp import HttpPool, RedirectError, Timeout, Timeouts
 from gruvihttp.testing import RawPeer
@@ -19,10 +20,6 @@ LONG = 10.0
 
 def url_of(peer: Any) -> str:
     return f"http://127.0.0.1:{peer.port}/"
-
-
-def silent(peer: RawPeer) -> None:
-    peer.read_to_end()
 
 
 def drip(head: bytes) -> Callable[[RawPeer], None]:

@@ -19,6 +19,7 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
+from hub_reports import nothing_is_reported  # noqa: F401  # a fixture
 from server_fixtures import authority, client_tls, server_tls  # noqa: F401  # fixtures
 
 from gruvihttp.errors import TransportError
@@ -295,16 +296,6 @@ def errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
         return messages
 
     return errors
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_reported(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fails a test in which an error reached gevent's hub: nothing that a peer or an application does may."""
-    reported: list[Any] = []
-    hub = gevent.get_hub()
-    monkeypatch.setattr(hub, "print_exception", lambda context, *error: reported.append((context, error)))
-    yield
-    assert reported == []
 
 
 @pytest.fixture

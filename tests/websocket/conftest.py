@@ -6,9 +6,10 @@ import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import gevent
 import pytest
 import trustme
+from hub_reports import nothing_is_reported  # noqa: F401  # a fixture
+from tls_fixtures import authority, server_context  # noqa: F401  # fixtures
 
 from gruvihttp import HttpServer, websocket
 from gruvihttp.testing import ScriptedPeer
@@ -63,22 +64,6 @@ def script() -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:  # noqa: F811  # the fixture
     """For a name, and for no address."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fails a test in which an error reached gevent's hub."""
-    reported: list[Any] = []
-    monkeypatch.setattr(gevent.get_hub(), "print_exception", lambda context, *error: reported.append((context, error)))
-    yield
-    assert reported == []
+    return server_context(authority, "localhost")
