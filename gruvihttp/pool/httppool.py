@@ -134,8 +134,9 @@ class HttpPool:
 
     def __del__(self) -> None:
         """Nobody has closed it, and nobody can use it any more."""
-        if not is_finalizing() and (slots := getattr(self, "_slots", None)) is not None:
-            slots.close_soon()
+        slots = getattr(self, "_slots", None)  # it has none if its arguments were wrong
+        if slots is not None and not slots.closed and not is_finalizing():
+            slots.close()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError("a pool cannot be copied or pickled: make another one")

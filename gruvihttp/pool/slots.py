@@ -199,7 +199,14 @@ class Slots:
             run(self.drop, slot)
 
     def close(self) -> None:
-        """Close idle connections and fail waiting greenlets. Connections in use are closed when they come back."""
+        """Close idle connections and fail waiting greenlets. Connections in use are closed when they come back.
+
+        In another thread this only asks the pool's own to do so, for nobody else may touch its watchers. A thread that
+        ends comes by here, too, and its hub may have been destroyed.
+        """
+        if self._hub.loop is not None and get_ident() != self._thread:
+            self._hub.loop.run_callback_threadsafe(self.close)
+            return
         self._closed = True
         self._alarm.close()
         for slot in list(self._idle):
@@ -209,18 +216,6 @@ class Slots:
                 waiter.handed.set(None)
             line.waiters.clear()
         self._waiting.clear()
-
-    def close_soon(self) -> None:
-        """`close`, for the garbage collector: now if this is the thread that looks after the idle ones, or nobody does.
-
-        A thread that ends comes by here, too, and its hub may have been destroyed.
-        """
-        if self._closed:
-            return
-        if self._hub.loop is None or get_ident() == self._thread:
-            self.close()
-        else:
-            self._hub.loop.run_callback_threadsafe(self.close)
 
     # taking
 

@@ -12,9 +12,10 @@ import gevent
 import httpx
 import pytest
 import requests
+from gevent.event import Event
 
 import gruvihttp
-from gruvihttp import HttpPool
+from gruvihttp import HttpError, HttpPool
 from gruvihttp.compat.httpx import HTTPTransport
 from gruvihttp.compat.requests import HTTPAdapter
 
@@ -23,8 +24,8 @@ GUARD_SECONDS = 10.0
 
 def run_in_thread(job: Callable[[], Any]) -> None:
     """Run it in a thread of the system, and wait for that one's end, while this thread's hub serves it."""
-    mine = gevent.get_hub()
-    over = mine.loop.async_()
+    loop = gevent.get_hub().loop
+    over = Event()
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -33,13 +34,12 @@ def run_in_thread(job: Callable[[], Any]) -> None:
         except BaseException as exc:
             failures.append(exc)
         finally:
-            over.send()
+            loop.run_callback_threadsafe(over.set)
 
     thread = threading.Thread(target=run)
     with gevent.Timeout(GUARD_SECONDS, AssertionError("the thread does not end")):
         thread.start()
-        mine.wait(over)
-    over.close()
+        over.wait()
     thread.join(GUARD_SECONDS)
     if failures:
         raise failures[0]
@@ -189,6 +189,21 @@ def test_pool_can_be_closed_after_its_hub_was_destroyed(site: Any, all_gone: Cal
 
     run_in_thread(job)
     all_gone()
+
+
+def test_pool_that_is_closed_by_another_thread_is_closed_in_its_own(
+    site: Any, all_gone: Callable[[], None], make_pool: Any
+) -> None:
+    pool = make_pool()
+    pool.get(site.url)
+    closers: list[int] = []
+    (connection,) = (slot.connection for slot in pool._slots._idle)
+    connection.transport.on_close = lambda _: closers.append(threading.get_ident())
+    run_in_thread(pool.close)
+    all_gone()
+    assert closers == [threading.get_ident()]
+    with pytest.raises(HttpError, match="the pool is closed"):
+        pool.get(site.url)
 
 
 def test_client_can_be_closed_after_its_hub_was_destroyed(site: Any, all_gone: Callable[[], None]) -> None:
