@@ -15,7 +15,7 @@ import hpack
 import hyperframe.frame
 import pytest
 from frameserver import FrameServer
-from server_fixtures import authority, make_site, serve, server_tls, site  # noqa: F401  # fixtures
+from server_fixtures import authority, make_site, serve, server_tls, site, start_server  # noqa: F401  # fixtures
 
 from gruvihttp import Http2Client
 from gruvihttp.sansio import (

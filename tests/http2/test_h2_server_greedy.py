@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -69,18 +70,8 @@ def site() -> Site:
 
 
 @pytest.fixture
-def serve(site: Site) -> Iterator[Callable[..., HttpServer]]:
-    servers: list[HttpServer] = []
-
-    def start(**options: Any) -> HttpServer:
-        server = HttpServer(site, **options)
-        server.listen(("127.0.0.1", 0))
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.close(timeout=0)
+def serve(site: Site, start_server: Callable[..., HttpServer]) -> Callable[..., HttpServer]:
+    return partial(start_server, site)
 
 
 def engine_of(server: HttpServer) -> Any:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -136,18 +137,8 @@ Connect = Callable[..., Any]
 
 
 @pytest.fixture
-def running(site: Site) -> Iterator[Callable[..., HttpServer]]:
-    servers: list[HttpServer] = []
-
-    def start(**options: Any) -> HttpServer:
-        server = HttpServer(site, **options)
-        server.listen(("127.0.0.1", 0))
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.close(timeout=0)
+def running(site: Site, start_server: Callable[..., HttpServer]) -> Callable[..., HttpServer]:
+    return partial(start_server, site)
 
 
 @pytest.fixture

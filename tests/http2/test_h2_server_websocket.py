@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +32,6 @@ GUARD = 10.0
 NO_ERROR, PROTOCOL_ERROR, CANCEL = 0, 1, 8
 Serve = Callable[..., HttpServer]
 LARGE = "0123456789" * 30_000
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    servers: list[HttpServer] = []
-
-    def start(application: Any, **options: Any) -> HttpServer:
-        server = HttpServer(application, **options)
-        server.listen(("127.0.0.1", 0))
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.close(timeout=0)
 
 
 class Client:
@@ -114,8 +99,8 @@ def echo(environ: dict[str, Any], start_response: Any) -> Any:
     return []
 
 
-def test_messages_go_both_ways_beside_other_streams(serve: Serve, talking: Any) -> None:
-    server = serve(echo)
+def test_messages_go_both_ways_beside_other_streams(start_server: Serve, talking: Any) -> None:
+    server = start_server(echo)
     talk = talking(server.address)
     one = Client(talk, "/", ("sec-websocket-protocol", "other, chat"))
     other = Client(talk)
@@ -174,7 +159,7 @@ def test_flask_sock_speaks_on_a_stream(tmp_path: Path, talking: Any) -> None:
         process.communicate(timeout=GUARD)
 
 
-def test_environ_shows_the_handshake_of_http1(serve: Serve, talking: Any) -> None:
+def test_environ_shows_the_handshake_of_http1(start_server: Serve, talking: Any) -> None:
     seen: list[dict[str, Any]] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -183,7 +168,7 @@ def test_environ_shows_the_handshake_of_http1(serve: Serve, talking: Any) -> Non
         start_response("403 Forbidden", [])
         return [b"not here"]
 
-    talk = talking(serve(application).address)
+    talk = talking(start_server(application).address)
     client = Client(talk, "/chat?room=1")
     assert talk.answer(client.stream) == ("403", b"not here")
     [environ] = seen
@@ -193,23 +178,23 @@ def test_environ_shows_the_handshake_of_http1(serve: Serve, talking: Any) -> Non
     assert environ["wsgi.websocket"].path == "/chat"
 
 
-def test_ordinary_answer_is_no_yes(serve: Serve, talking: Any) -> None:
+def test_ordinary_answer_is_no_yes(start_server: Serve, talking: Any) -> None:
     """A client would take 200 for the beginning of a WebSocket."""
-    talk = talking(serve(echo).address)
+    talk = talking(start_server(echo).address)
     client = Client(talk, "/plain")
     assert talk.answer(client.stream) == ("501", b"plain")
     assert talk.get("/plain") == ("200", b"plain")
 
 
-def test_other_protocols_are_not_spoken(serve: Serve, talking: Any) -> None:
-    talk = talking(serve(echo).address)
+def test_other_protocols_are_not_spoken(start_server: Serve, talking: Any) -> None:
+    talk = talking(start_server(echo).address)
     client = Client(talk, protocol="connect-udp")
     talk.peer.send(f.frame(f.DATA, 0, client.stream, b"for nobody"))
     assert talk.answer(client.stream)[0] == "501"
     assert talk.get("/plain") == ("200", b"plain")
 
 
-def test_bare_socket_reads_and_writes(serve: Serve, talking: Any) -> None:
+def test_bare_socket_reads_and_writes(start_server: Serve, talking: Any) -> None:
     seen: list[Any] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -226,7 +211,7 @@ def test_bare_socket_reads_and_writes(serve: Serve, talking: Any) -> None:
         start_response("200 OK", [])
         return [b"of no effect"]
 
-    talk = talking(serve(application).address)
+    talk = talking(start_server(application).address)
     client = Client(talk)
     talk.data(client.stream, b"content")
     talk.hear_until(lambda: talk.content.get(client.stream) == b"early")
@@ -236,7 +221,7 @@ def test_bare_socket_reads_and_writes(serve: Serve, talking: Any) -> None:
     assert seen == [[b"con", b"tent", b""]]
 
 
-def test_socket_that_waits_has_its_timeouts(serve: Serve, talking: Any) -> None:
+def test_socket_that_waits_has_its_timeouts(start_server: Serve, talking: Any) -> None:
     seen: list[Any] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -252,7 +237,7 @@ def test_socket_that_waits_has_its_timeouts(serve: Serve, talking: Any) -> None:
         socket.abort()
         return []
 
-    talk = talking(serve(application).address, window=1000)
+    talk = talking(start_server(application).address, window=1000)
     talk.credits = False
     client = Client(talk)
     talk.hear_until(lambda: client.stream in talk.resets)
@@ -260,7 +245,7 @@ def test_socket_that_waits_has_its_timeouts(serve: Serve, talking: Any) -> None:
     assert seen == ["read", "write"]
 
 
-def test_client_that_resets_its_stream_has_gone(serve: Serve, talking: Any) -> None:
+def test_client_that_resets_its_stream_has_gone(start_server: Serve, talking: Any) -> None:
     gone = Event()
     seen: list[Any] = []
 
@@ -274,7 +259,7 @@ def test_client_that_resets_its_stream_has_gone(serve: Serve, talking: Any) -> N
         gone.set()
         return []
 
-    talk = talking(serve(application).address)
+    talk = talking(start_server(application).address)
     client = Client(talk)
     client.text("first")
     assert client.head[":status"] == "200"
@@ -284,8 +269,8 @@ def test_client_that_resets_its_stream_has_gone(serve: Serve, talking: Any) -> N
     assert seen[1] is None or isinstance(seen[1], OSError)
 
 
-def test_server_that_stops_says_goodbye(serve: Serve, talking: Any) -> None:
-    server = serve(echo)
+def test_server_that_stops_says_goodbye(start_server: Serve, talking: Any) -> None:
+    server = start_server(echo)
     talk = talking(server.address)
     client = Client(talk)
     client.text("hello")
@@ -299,38 +284,38 @@ def test_server_that_stops_says_goodbye(serve: Serve, talking: Any) -> None:
     assert talk.goaways
 
 
-def test_handler_that_does_not_answer_is_reset(serve: Serve, talking: Any) -> None:
+def test_handler_that_does_not_answer_is_reset(start_server: Serve, talking: Any) -> None:
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         environ["gruvihttp.hijack"]().sendall(b"HTTP/1.1 101 Swi")
         return []
 
-    talk = talking(serve(application).address)
+    talk = talking(start_server(application).address)
     client = Client(talk)
     talk.hear_until(lambda: client.stream in talk.resets)
     assert talk.resets[client.stream] == CANCEL
 
 
 @pytest.mark.parametrize("start", [b"hello\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"x" * 70_000])
-def test_stream_begins_with_a_response(serve: Serve, talking: Any, start: bytes, caplog: Any) -> None:
+def test_stream_begins_with_a_response(start_server: Serve, talking: Any, start: bytes, caplog: Any) -> None:
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         environ["gruvihttp.hijack"]().sendall(start)
         return []
 
-    talk = talking(serve(application).address)
+    talk = talking(start_server(application).address)
     client = Client(talk)
     talk.hear_until(lambda: client.stream in talk.resets)
     assert "a response must come first" in caplog.text
 
 
-def test_limit_of_content_is_none_of_a_tunnel(serve: Serve, talking: Any) -> None:
-    client = Client(talking(serve(echo, limits=Limits(content_bytes=100)).address))
+def test_limit_of_content_is_none_of_a_tunnel(start_server: Serve, talking: Any) -> None:
+    client = Client(talking(start_server(echo, limits=Limits(content_bytes=100)).address))
     client.text("x" * 5000)
     assert client.hear() == "x" * 5000
 
 
-def test_request_counts_as_one_that_was_answered(serve: Serve, talking: Any) -> None:
+def test_request_counts_as_one_that_was_answered(start_server: Serve, talking: Any) -> None:
     records: list[Any] = []
-    server = serve(echo, access_log=records.append)
+    server = start_server(echo, access_log=records.append)
     talk = talking(server.address)
     client = Client(talk)
     client.say(wsproto.events.CloseConnection(code=1000))

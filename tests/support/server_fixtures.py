@@ -9,9 +9,10 @@ import pytest
 from sites import Site
 from tls_fixtures import authority, client_tls, server_tls
 
+from gruvihttp.server import HttpServer
 from gruvihttp.testing import RawPeer, ScriptedPeer
 
-__all__ = ["authority", "client_tls", "make_site", "serve", "server_tls", "site"]
+__all__ = ["authority", "client_tls", "make_site", "serve", "server_tls", "site", "start_server"]
 
 
 @pytest.fixture
@@ -45,3 +46,18 @@ def serve() -> Iterator[Callable[..., ScriptedPeer]]:
     yield start
     for peer in peers:
         peer.close()
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., HttpServer]]:
+    """Serves an application on a port of its own until the test ends. Options are those of `HttpServer`."""
+    servers: list[HttpServer] = []
+
+    def start(application: Any, **options: Any) -> HttpServer:
+        servers.append(HttpServer(application, **options))
+        servers[-1].listen(("127.0.0.1", 0))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close(timeout=0)
