@@ -100,10 +100,10 @@ class Receiver:
                 break
             high, low, kind, flags, stream_id = _unpack(data, pos)
             length = high << 8 | low
-            if length > self.frame_bytes:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame that is too large")
             if self._only is not None and kind != self._only:
                 self._refuse_kind()
+            if length > self.frame_bytes:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame that is too large")
             start = pos + FRAME_HEAD_BYTES
             stop = start + length
             if kind == DATA:
@@ -136,7 +136,7 @@ class Receiver:
 
     def _refuse_kind(self) -> None:
         if self._only == SETTINGS:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame before SETTINGS")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no SETTINGS at the beginning, as if it were not HTTP/2")
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame amid a section")
 
     def _read_only(self, kind: int, flags: int, stream_id: int, content: bytes) -> None:

@@ -189,7 +189,7 @@ def test_first_frame_that_is_not_settings_ends_everything(converse: Converse) ->
         server.rest()
 
     client = converse(script, settings=None)
-    with pytest.raises(StreamError, match="before SETTINGS"):
+    with pytest.raises(StreamError, match="no SETTINGS at the beginning"):
         client.request("GET", "/").getresponse()
 
 
@@ -200,8 +200,9 @@ def test_server_of_http1_is_recognized(converse: Converse, serve: Any) -> None:
 
     with Http2Client(GUARD) as client:
         client.connect(serve(script).address, ssl=False)
-        with pytest.raises(HttpError):
+        with pytest.raises(StreamError, match="as if it were not HTTP/2") as caught:
             client.request("GET", "/").getresponse()
+    assert caught.value.error_code == E.PROTOCOL_ERROR
 
 
 def test_hpack_bomb_is_not_let_off(converse: Converse) -> None:
