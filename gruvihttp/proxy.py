@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from gruvihttp._version import PRODUCT_ID
 from gruvihttp.compose import Composer, raw_fields
-from gruvihttp.errors import TransportError
+from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.exchanges.http1.client import ClientConnection
 from gruvihttp.limits import Timeouts
 from gruvihttp.net.deadline import timeout_left
@@ -36,12 +36,14 @@ class Proxy(NamedTuple):
 def proxy_of(option: ProxyOption) -> Proxy:
     """A proxy from (host, port), or from ``http://[user:password@]host[:port]``, whose port is 80 by default.
 
-    Raises ValueError for a URL that is none, or of another scheme.
+    Raises ValueError for a URL that is none, or of another scheme; TypeError for what is neither.
     """
     if isinstance(option, Proxy):
         return option
-    if not isinstance(option, str):
+    if isinstance(option, tuple) and len(option) == 2:
         return Proxy(option)
+    if not isinstance(option, str):
+        raise TypeError(f"a proxy is (host, port) or an http:// URL, not {option!r}")
     parsed = parse_url(option)
     if parsed.scheme != "http" or not parsed.host:
         raise ValueError("a proxy is (host, port) or an http:// URL: TLS is spoken through it, not with it")
@@ -74,8 +76,11 @@ def open_tunnel(proxy: Proxy, address: Address, deadline: float | None, **dialli
             raise _refused(proxy, target, response)
         if tunnel.leading_bytes:  # a server of HTTP or TLS speaks when it is spoken to
             raise TransportError(f"the proxy {format_address(proxy.address)} has sent more than was asked for")
-    except BaseException:
+    except BaseException as exc:
         transport.abort()
+        if isinstance(exc, Timeout):  # it names a phase of the exchange with the proxy
+            text = f"timed out: the proxy {format_address(proxy.address)} has not connected to {target}"
+            raise Timeout(text, phase="connect") from exc
         raise
     return transport
 

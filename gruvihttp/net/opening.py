@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gruvihttp.errors import HttpError
+from gruvihttp.errors import Error, HttpError
 from gruvihttp.net.deadline import moment_after, timeout_or_default
 from gruvihttp.net.dial import dial
 from gruvihttp.net.endpoint import Endpoint, ProtocolFactory
@@ -78,7 +78,7 @@ class Client(Endpoint):
     def connect(self, address: Address, ssl: TlsOption = False, **kwargs: Any) -> None:  # Any: create_connection's
         """Connect; the keywords are those of `create_connection`. The timeout is this client's unless given.
 
-        A client that could not connect, or that was closed, may connect again.
+        A client that could not connect, or that was closed, may connect again: such errors are `retryable`.
         Raises RuntimeError when it is connected or connecting.
         """
         if self._connecting or self.connected:
@@ -87,6 +87,9 @@ class Client(Endpoint):
         self._connecting = True
         try:
             self._transport, self._protocol = self._open(address, ssl, **kwargs)
+        except Error as exc:
+            exc.retryable = True  # there was nothing to send a request on
+            raise
         finally:
             self._connecting = False
 

@@ -8,10 +8,10 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gruvihttp import HttpClient, HttpError, Timeout, TransportError
+from gruvihttp import Error, HttpClient, HttpError, Timeout, TransportError
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.dial import dial
-from gruvihttp.testing import RawPeer, ScriptedPeer
+from gruvihttp.testing import RawPeer, ScriptedPeer, replies
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -307,9 +307,35 @@ def test_proxy_that_misbehaves_is_an_error(serve: Any, script: Any, error: type[
         client.connect(("a.test", 443), ssl=True, proxy=serve(script).address)
 
 
-def test_silent_proxy_is_a_timeout(serve: Any) -> None:
-    with HttpClient(0.05) as client, pytest.raises(Timeout):
-        client.connect(("a.test", 443), proxy=serve(RawPeer.read_to_end).address)
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        pytest.param(RawPeer.reset, {"ssl": True}, id="tls"),
+        pytest.param(RawPeer.read_until, {"proxy": None}, id="proxy-closes"),
+        pytest.param(replies(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"), {"proxy": None}, id="proxy-refuses"),
+    ],
+)
+def test_what_fails_before_there_is_a_connection_is_retryable(serve: Any, script: Any, options: Any) -> None:
+    address = serve(script).address
+    if "proxy" in options:
+        address, options = ("a.test", 443), {"proxy": address}
+    with HttpClient(10) as client, pytest.raises(Error) as caught:
+        client.connect(address, **options)
+    assert caught.value.retryable
+
+
+def test_silent_proxy_is_a_timeout_of_connecting(serve: Any) -> None:
+    proxy = serve(RawPeer.read_to_end)
+    message = rf"timed out: the proxy 127\.0\.0\.1:{proxy.port} has not connected to a\.test:443"
+    with HttpClient(timeout=0.05) as client, pytest.raises(Timeout, match=message) as caught:
+        client.connect(("a.test", 443), proxy=proxy.address)
+    assert (caught.value.phase, caught.value.retryable) == ("connect", True)
+
+
+@pytest.mark.parametrize("proxy", [5, ("127.0.0.1",), b"http://127.0.0.1:1"])
+def test_proxy_of_another_type_is_refused(proxy: Any) -> None:
+    with HttpClient() as client, pytest.raises(TypeError, match="a proxy is "):
+        client.connect(("a.test", 443), proxy=proxy)
 
 
 @pytest.mark.parametrize("proxy", ["https://127.0.0.1:1", "socks5://127.0.0.1:1"])
