@@ -219,6 +219,17 @@ def test_g43_read1_returns_what_is_there(ask: Any, answer: bytes) -> None:
     assert b"".join(iter(response.read1, b"")) in (b"o\nbar\nbaz", b"oo\nbar\nbaz")
 
 
+@pytest.mark.parametrize("chunks", [[b"foo"], [b"foo", b"bar"], [b"foo", b"bar", b"baz"]], ids=len)
+def test_content_before_a_malformed_chunk_is_read_once(ask: Any, chunks: list[bytes]) -> None:
+    lines = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    response = ask(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + lines + b"no size\r\n")
+    content = b""
+    with pytest.raises(RemoteProtocolError, match="chunk"):
+        while piece := response.read1():
+            content += piece
+    assert content == b"".join(chunks)
+
+
 @pytest.mark.parametrize("size", [-1, None, 5, 100])
 def test_g43_read1_does_not_wait_for_more_than_there_is(connect: Any, say: Any, size: int | None) -> None:
     go_on = Event()

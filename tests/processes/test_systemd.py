@@ -44,13 +44,6 @@ class Manager:
         lines: list[str] = self._sock.recv(4096).decode().split("\n")
         return lines
 
-    def hear_all_until(self, line: str) -> list[str]:
-        """The first lines of all datagrams until one has this line, with that."""
-        heard = []
-        while line not in heard:
-            heard.append(self.hear()[0])
-        return heard
-
     def close(self) -> None:
         self._sock.close()
 

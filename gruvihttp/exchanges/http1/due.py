@@ -35,6 +35,9 @@ from gruvihttp.sansio.wire import ResponseReader
 
 __all__ = ["DueResponses", "OnInformational", "owners"]
 
+# What is parsed of content together with its head: a small chunked response is one piece, its end, and no more
+_FIRST_PIECES = 2
+
 OnInformational = Callable[[Http1ClientExchange, InformationalResponse], object]
 
 
@@ -105,29 +108,30 @@ class DueResponses:
             return
         if not reader.plan.persists:
             self._end_with(exchange, response)
-        # Nearly always the content has come with the head, and a reader that is complete needs no source.
+        # Nearly always the content has arrived with the head, and a reader that is complete needs no source.
         whole = reader.take_content()
-        if whole is not None:
+        if whole is None:
+            self._begin_content(exchange, response)
+        else:
             exchange.content = StreamReader.complete(whole)
             self._end_response(exchange, END_OF_MESSAGE)
-            return
-        first = b""
+
+    def _begin_content(self, exchange: Http1ClientExchange, response: Response) -> None:
+        """Make a reader of what has arrived of the content, which will ask for the rest unless that is all."""
+        pieces: list[bytes] = []
         event: Any = None
         try:
-            event = reader.next_event()
-            if type(event) is Data:
-                first = event.data
-                event = reader.next_event()
+            while len(pieces) < _FIRST_PIECES and type(event := self.reader.next_event()) is Data:
+                pieces.append(event.data)
         except RemoteProtocolError as exc:
             self.fail(exc)
         if type(event) is EndOfMessage:
-            exchange.content = StreamReader.complete(first)
+            exchange.content = StreamReader.complete(b"".join(pieces))
             self._end_response(exchange, event)
             return
         exchange.content = content = StreamReader(source=exchange.pull)
-        content.feed(first)
-        if type(event) is Data:
-            content.feed(event.data)
+        for piece in pieces:
+            content.feed(piece)
         if exchange.upload is OPEN and response.status_code >= 300:
             self.stop_upload(exchange)
 

@@ -169,11 +169,8 @@ class ResponseReceiver:
             return
         if self._held:
             self._begin_flush()
-        if not self._awaiting:  # the exchange has failed, or another greenlet has to finish sending first
-            if self._unsent:
-                self._wait_for_others(exchange, deadline)
-            elif exchange.response is None and exchange.failure is None:  # to wait would be to wait for ever
-                raise RuntimeError("this request is not on the connection, so nothing will answer it")
+        if not self._awaiting:
+            self._await_sending(exchange, deadline)
             return
         phase = "read"
         if exchange.deadline is not None:
@@ -197,6 +194,13 @@ class ResponseReceiver:
         finally:
             self._receiving = False
         self._feed(received)
+
+    def _await_sending(self, exchange: Http1ClientExchange, deadline: float | None) -> None:
+        """Nothing is due: wait until another greenlet has finished sending, unless the exchange has ended."""
+        if self._unsent:
+            self._wait_for_others(exchange, deadline)
+        elif exchange.response is None and exchange.failure is None:  # to wait would be to wait for ever
+            raise RuntimeError("this request is not on the connection, so nothing will answer it")
 
     def _least(self, exchange: Http1ClientExchange, deadline: float | None) -> tuple[float | None, str]:
         """The earlier one of two deadlines, and its phase. Raises Timeout if the exchange has no time left."""
