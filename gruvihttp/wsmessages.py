@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from itertools import count
+from itertools import chain, count
 from time import monotonic
 from typing import Any, Protocol, Self
 
@@ -143,7 +143,7 @@ class WebSocket:
         self._size = 0
         self._most = max_message_size
         self._read_bytes = _READ_BYTES_COMPRESSED if extensions else _READ_BYTES
-        self._pings: dict[bytes, tuple[float, AsyncResult[float]]] = {}
+        self._pings: dict[bytes, list[tuple[float, AsyncResult[float]]]] = {}  # unanswered, by payload
         self._goodbye: tuple[int, str] | None = None  # what the peer has said in its close frame
         self._silent = False  # nothing has arrived since our last automatic ping
         if ping_interval is not None:
@@ -189,7 +189,7 @@ class WebSocket:
         if len(payload) > 125:
             raise ValueError("a ping carries at most 125 bytes")
         answer: AsyncResult[float] = AsyncResult()
-        self._pings[payload] = (monotonic(), answer)
+        self._pings.setdefault(payload, []).append((monotonic(), answer))
         self._send(self._kinds.Ping(payload=payload))
         return answer
 
@@ -269,7 +269,7 @@ class WebSocket:
         if not self._ended.is_set():
             self._ended.set()
             self._wire.close()
-            for _, answer in self._pings.values():
+            for _, answer in chain.from_iterable(self._pings.values()):
                 answer.set_exception(WebSocketClosed(self.code or _ABNORMAL, self.reason))
             self._pings.clear()
 
@@ -335,8 +335,7 @@ class WebSocket:
         if isinstance(event, kinds.Ping):
             self._answer(event)
         elif isinstance(event, kinds.Pong):
-            begun, answer = self._pings.pop(bytes(event.payload), (0.0, None))
-            if answer is not None:
+            for begun, answer in self._pings.pop(bytes(event.payload), ()):
                 answer.set(monotonic() - begun)
         elif isinstance(event, kinds.CloseConnection):
             if self._engine.state not in self._closing:  # the peer has broken the rules, and wsproto has noticed

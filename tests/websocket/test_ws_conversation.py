@@ -179,6 +179,21 @@ def test_ping_measures_the_way(serve: Any) -> None:
         assert receiving.get(timeout=GUARD) == "end"
 
 
+@pytest.mark.parametrize("pongs", [1, 2])
+def test_pings_with_the_same_payload_are_all_answered(bare: Any, pongs: int) -> None:
+    """RFC 6455 §5.5.3: a peer may answer the latest one only."""
+
+    def play(peer: RawPeer) -> None:
+        read_frame(peer)
+        read_frame(peer)
+        peer.send(b"\x8a\x01x" * pongs + b"\x88\x02\x03\xe8")
+
+    ws = websocket.connect(bare(play))
+    pings = [ws.ping(b"x"), ws.ping(b"x")]
+    assert ws.receive(GUARD) is None
+    assert all(0 <= ping.get(timeout=GUARD) < GUARD for ping in pings)
+
+
 def test_server_pings_too(serve: Any) -> None:
     answers: list[float] = []
 
