@@ -24,6 +24,7 @@ from gruvihttp.exchanges.request import ComposedRequest
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.marks import switchpoint
 from gruvihttp.messages import HttpRequest, HttpResponse
+from gruvihttp.net.deadline import check_timeout
 from gruvihttp.net.protocol import MessageProtocol
 from gruvihttp.net.transport import Transport
 from gruvihttp.sansio.events import InformationalResponse
@@ -74,6 +75,7 @@ class HttpProtocol(MessageProtocol):
         self._version = version
         self._timeouts = timeout if isinstance(timeout, Timeouts) else None
         self._timeout = timeout.read if isinstance(timeout, Timeouts) else timeout
+        check_timeout(self._timeout)
         self._handler: Handler | None = None if application is None else WsgiGateway(application, server_name)
         self._server_side = server_side
         self._config: ServerConfig | None = None

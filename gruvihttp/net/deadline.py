@@ -18,7 +18,7 @@ from typing import Any
 
 from gruvihttp.net.watchers import LOOP_DESTROYED, close_watcher
 
-__all__ = ["Alarm", "moment_after", "timeout_left", "timeout_or_default"]
+__all__ = ["Alarm", "check_timeout", "moment_after", "timeout_left", "timeout_or_default"]
 
 # A loop's clock is cached, so a timer may go off a little before its moment; without a least delay it would spin.
 _LEAST_DELAY = 0.001
@@ -26,9 +26,17 @@ _LEAST_DELAY = 0.001
 
 def timeout_or_default(timeout: float | None, default: float | None) -> float | None:
     """The one rule for a `timeout` argument: negative means `default`, None means for ever, 0 means no waiting."""
-    if timeout is not None and timeout < 0:
+    if timeout is None or timeout >= 0:
+        return timeout
+    if timeout < 0:
         return default
-    return timeout
+    raise ValueError(f"{timeout!r} is no time")
+
+
+def check_timeout(timeout: object) -> None:
+    """Raise ValueError for what cannot be a default timeout."""
+    if timeout is not None and (not isinstance(timeout, (int, float)) or not timeout >= 0):  # nan is not
+        raise ValueError(f"timeout must be a number of seconds, 0 or more, or None for ever, not {timeout!r}")
 
 
 def moment_after(seconds: float | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self, TypeAlias
 
+from gruvihttp.net.deadline import check_timeout
 from gruvihttp.net.protocol import MessageProtocol
 
 __all__ = ["Endpoint", "ProtocolFactory"]
@@ -16,8 +17,7 @@ class Endpoint:
     """Makes connections of one sort, each with a protocol of its own."""
 
     def __init__(self, protocol_factory: ProtocolFactory, timeout: float | None = None) -> None:
-        if timeout is not None and (not isinstance(timeout, (int, float)) or not timeout >= 0):
-            raise ValueError(f"timeout must be a number of seconds, 0 or more, or None for ever, not {timeout!r}")
+        check_timeout(timeout)
         self._protocol_factory = protocol_factory
         self._timeout = timeout
 

@@ -195,6 +195,9 @@ def test_g50_properties_are_readable_on_both_sides(serve: Any, connect: Any) -> 
 def test_timeout_that_is_no_time_is_refused(timeout: Any) -> None:
     with pytest.raises(ValueError, match="timeout must be a number of seconds"):
         HttpClient(timeout=timeout)
+    for server_side in (False, True):
+        with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+            HttpProtocol(server_side, application, timeout=timeout)
     with pytest.raises(ValueError, match="read must be a number of seconds"):
         Timeouts(read=timeout)
 

@@ -14,7 +14,7 @@ from gevent.event import Event
 from gruvihttp import Error, HttpError, HttpResponse, StreamReader, Timeout, TransportError
 from gruvihttp.errors import FieldsTooLarge, IncompleteMessage, RemoteProtocolError
 from gruvihttp.sansio import InformationalResponse, Response
-from gruvihttp.testing import RawPeer
+from gruvihttp.testing import RawPeer, replies
 
 
 @pytest.fixture
@@ -418,6 +418,15 @@ def test_g66_none_waits_for_ever(connect: Any, own: float | None, argument: floa
     waiting = gevent.spawn(client.getresponse, argument)
     assert not waiting.join(0.1) and not waiting.ready()
     waiting.kill()
+
+
+@pytest.mark.parametrize(("argument", "error"), [(float("nan"), ValueError), ("1", TypeError)])
+def test_g66_what_is_no_time_is_refused(connect: Any, argument: Any, error: type[Exception]) -> None:
+    client = connect(replies(content(b"body")))
+    client.request("GET", "/")
+    with pytest.raises(error):
+        client.getresponse(argument)
+    assert client.getresponse().read() == b"body"
 
 
 def test_g66_getresponse_may_be_called_again_after_a_timeout(connect: Any, say: Any) -> None:
