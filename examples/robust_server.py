@@ -145,7 +145,8 @@ class Client:
         """Answer with a status and its phrase, if an answer is still possible."""
         if self.connection.our_state not in (sansio.IDLE, sansio.SEND_RESPONSE):
             return
-        self.skip_content()
+        if status != 408:  # who is late is not waited for again
+            self.skip_content()
         known = HTTPStatus(status)
         text = f"{known.value} {known.phrase}\n".encode()
         self.answer(request, known, [("Content-Type", "text/plain; charset=utf-8"), *headers], text)

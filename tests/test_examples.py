@@ -12,13 +12,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 import trustme
-from gevent import subprocess
+from gevent import socket, subprocess
 
 from gruvihttp import HttpPool, websocket
 from gruvihttp.errors import TransportError
@@ -322,6 +323,23 @@ def test_robust_server_tells_who_is_late_and_nobody_else(hasty: int, sent: bytes
     heard = hear(hasty, sent)
     assert statuses(heard) == expected
     assert heard.count(b"Connection: close\r\n") == expected.count(408)
+
+
+def test_robust_server_does_not_wait_again_for_who_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_from_file_location("robust_server", EXAMPLES / "robust_server.py")
+    assert spec is not None and spec.loader is not None
+    example = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    monkeypatch.setattr(example, "CONTENT_SECONDS", 0.05)
+    monkeypatch.setattr(example, "LINGER_SECONDS", 10 * GUARD)
+    here, there = socket.socketpair()
+    with here, there:
+        serving = gevent.spawn(example.Client(there).serve)
+        here.settimeout(GUARD)
+        here.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\nhalf")
+        assert here.recv(1000).startswith(b"HTTP/1.1 408 ")
+        here.shutdown(socket.SHUT_WR)
+        serving.get(timeout=GUARD)
 
 
 def test_robust_server_resets_who_does_not_close(hasty: int) -> None:
