@@ -52,7 +52,7 @@ class HttpResponse:
             self.body = message.content
 
     def __repr__(self) -> str:
-        return f"<HttpResponse {self.status} {self.reason}>"
+        return f"<HttpResponse {self.status}{self.reason and ' ' + self.reason}>"
 
     @property
     def version(self) -> HttpVersion:

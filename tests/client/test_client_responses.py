@@ -65,7 +65,9 @@ def test_g36_status_is_an_int(ask: Any) -> None:
     ("line", "reason"), [(b"HTTP/1.1 200", ""), (b"HTTP/1.1 200 ", ""), (b"HTTP/1.1 200 D\xe9j\xe0", "Déjà")]
 )
 def test_reason_may_be_missing_or_latin_1(ask: Any, line: bytes, reason: str) -> None:
-    assert ask(line + b"\r\nContent-Length: 0\r\n\r\n").reason == reason
+    response = ask(line + b"\r\nContent-Length: 0\r\n\r\n")
+    assert response.reason == reason
+    assert repr(response) == (f"<HttpResponse 200 {reason}>" if reason else "<HttpResponse 200>")
 
 
 def test_g37_headers_keep_order_duplicates_and_case(ask: Any) -> None:
