@@ -16,7 +16,7 @@ from time import monotonic
 
 import gevent
 from gevent import get_hub
-from gevent.queue import Empty, SimpleQueue
+from gevent.queue import Empty, Queue
 
 from gruvihttp.errors import Timeout, TransportError
 from gruvihttp.net.deadline import timeout_left
@@ -66,7 +66,8 @@ class _Race:
         self._stagger = _STAGGER_SECONDS
         if deadline is not None:
             self._stagger = min(self._stagger, max(deadline - monotonic(), 0.0) / len(candidates))
-        self._outcomes: SimpleQueue[RawSocket | BaseException] = SimpleQueue()
+        # not a SimpleQueue: in gevent 24.10 that is the standard library's, which blocks the thread
+        self._outcomes: Queue[RawSocket | BaseException] = Queue()
         self._attempts: list[gevent.Greenlet[..., None]] = []
 
     def run(self) -> RawSocket:
