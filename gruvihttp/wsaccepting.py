@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Sequence
 from hashlib import sha1
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -16,7 +17,8 @@ import gevent
 from gruvihttp.environ import Environ
 from gruvihttp.errors import Error
 from gruvihttp.hijack import HijackedSocket
-from gruvihttp.wsmessages import NORMAL, WebSocket, check_options, compression, wsproto
+from gruvihttp.net.deadline import Alarm
+from gruvihttp.wsmessages import CLOSE_SECONDS, NORMAL, WebSocket, check_options, compression, wsproto
 
 __all__ = ["HandshakeError", "LazyWebSocket", "accept", "accept_value", "dismiss_on_drain", "members"]
 
@@ -104,15 +106,16 @@ def members(value: str) -> list[str]:
 def dismiss_on_drain(sock: HijackedSocket) -> None:
     """Have a WebSocket that some library speaks on `sock` ended with 1001 when the server is told to stop.
 
-    The library does not know of it: it hears of the end when the client answers, as every client must. Libraries send
-    whole frames at a time, so ours comes between two of them.
+    The library does not know of it: it hears of the end when the client answers, as every client must. One that
+    does not is cut off after a while. Libraries send whole frames at a time, so ours comes between two of them.
     """
 
     def say() -> None:
         try:
             sock.sendall(_GOING_AWAY)
         except OSError:  # it has ended by itself
-            pass
+            return
+        Alarm(gevent.get_hub().loop, sock.abort).set(monotonic() + CLOSE_SECONDS)
 
     sock.on_drain(lambda: gevent.spawn(say))
 

@@ -25,6 +25,7 @@ from gruvihttp.errors import Error, Timeout
 from gruvihttp.net.deadline import Alarm, moment_after
 
 __all__ = [
+    "CLOSE_SECONDS",
     "GOING_AWAY",
     "NORMAL",
     "WebSocket",
@@ -39,7 +40,7 @@ __all__ = [
 NORMAL, GOING_AWAY, _ABNORMAL, _TOO_BIG = 1000, 1001, 1006, 1009  # RFC 6455 §7.4.1
 _READ_BYTES = 65536
 _READ_BYTES_COMPRESSED = 4096  # deflate makes up to 1032 bytes of one, and they are checked after each read
-_CLOSE_SECONDS = 5.0  # for the peer to answer a close frame
+CLOSE_SECONDS = 5.0  # for the peer to answer a close frame
 
 _AVAILABLE = find_spec("wsproto") is not None
 _MADE_PAYLOADS = count()
@@ -219,16 +220,16 @@ class WebSocket:
         if not self._say_close(code, reason):
             return
         if not self._receiving and self._is_client:
-            self.receive(_CLOSE_SECONDS)  # the answer; messages before it are dropped
+            self.receive(CLOSE_SECONDS)  # the answer; messages before it are dropped
             return
         if not self._receiving:
             self._end()
             return
         late = Alarm(gevent.get_hub().loop, self._wire.abort)
-        late.set(monotonic() + _CLOSE_SECONDS)
+        late.set(monotonic() + CLOSE_SECONDS)
         self._ended.rawlink(lambda _: late.close())
         if self._is_client:
-            self._ended.wait(_CLOSE_SECONDS)
+            self._ended.wait(CLOSE_SECONDS)
 
     def _say_close(self, code: int, reason: str) -> bool:
         """Send a close frame. Whether the connection has survived it."""

@@ -11,7 +11,7 @@ from gevent.event import Event
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
-from gruvihttp import websocket
+from gruvihttp import TransportError, websocket
 
 ASK = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n"
 HANDSHAKE = ASK % b"websocket" + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -102,7 +102,7 @@ def test_message_that_is_being_worked_on_is_answered_first(serve: Any, errors: A
 def test_client_that_does_not_answer_the_close_frame_is_not_waited_for_long(
     serve: Any, monkeypatch: pytest.MonkeyPatch, errors: Any
 ) -> None:
-    monkeypatch.setattr("gruvihttp.wsmessages._CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("gruvihttp.wsmessages.CLOSE_SECONDS", 0.05)
     served = serve(application(lambda ws: ws.receive()))
     browser = Browser(served)
     gevent.idle()
@@ -175,6 +175,49 @@ def test_library_that_speaks_websocket_by_itself_is_ended_through_its_client(ser
     assert browser.is_dismissed()
     assert served.server.join(GUARD)
     assert heard[0][:2] == b"\x88\x82"
+    assert errors() == []
+
+
+def test_library_whose_client_does_not_answer_is_cut_off(serve: Any, errors: Any, monkeypatch: Any) -> None:
+    """A client that is asleep must not use up the patience of a server that stops."""
+    monkeypatch.setattr("gruvihttp.wsaccepting.CLOSE_SECONDS", 0.05)
+    failed: list[OSError] = []
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        sock = environ["gruvihttp.hijack"]()
+        sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        try:
+            sock.recv(4096)
+        except OSError as exc:
+            failed.append(exc)
+        return []
+
+    served = serve(application)
+    browser = Browser(served)
+    served.server.drain()
+    assert served.server.join(GUARD)
+    assert [type(exc) for exc in failed] == [TransportError]
+    browser.talk.close()
+    assert errors() == []
+
+
+def test_library_that_has_ended_it_by_itself_is_not_cut_off(serve: Any, errors: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("gruvihttp.wsaccepting.CLOSE_SECONDS", 0.0)
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        sock = environ["gruvihttp.hijack"]()
+        sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        sock.recv(4096)
+        sock.sendall(b"\x81\x01k")
+        sock.close()
+        return []
+
+    served = serve(application)
+    browser = Browser(served)
+    browser.say("end")
+    assert browser.hear().data == "k"
+    served.server.drain()
+    assert browser.talk.ends()
     assert errors() == []
 
 

@@ -463,7 +463,7 @@ def test_handler_may_end_while_another_greenlet_of_it_receives(serve: Any) -> No
 
 
 def test_server_that_never_answers_our_close_is_not_waited_for(bare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gruvihttp.wsmessages._CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("gruvihttp.wsmessages.CLOSE_SECONDS", 0.05)
     monkeypatch.setattr("gruvihttp.wsconnecting._LINGER_SECONDS", 0.05)
     done = Event()
     try:
@@ -483,7 +483,7 @@ def test_server_that_never_answers_our_close_is_not_waited_for(bare: Any, monkey
 def test_answer_to_our_close_has_its_time_even_if_the_loop_was_held_up(
     bare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gruvihttp.wsmessages._CLOSE_SECONDS", 0.4)
+    monkeypatch.setattr("gruvihttp.wsmessages.CLOSE_SECONDS", 0.4)
     ended: AsyncResult[bytes] = AsyncResult()
 
     def play(peer: RawPeer) -> None:
