@@ -60,6 +60,7 @@ class Receiver:
         self._only: int | None = SETTINGS  # the one type that may come now (RFC 9113 §3.4, §6.10)
         # a section that goes on in CONTINUATION
         self._parts: list[bytes] = []
+        self._parts_left = 0  # bytes that may still be added
         self._parts_stream = 0
         self._parts_end = False
         # DATA whose content has not arrived entirely
@@ -161,6 +162,7 @@ class Receiver:
             return
         self._only = CONTINUATION
         self._parts = [data[start:stop]]
+        self._parts_left = self._limits.block_bytes - (stop - start)
         self._parts_stream = stream_id
         self._parts_end = bool(flags & END_STREAM)
 
@@ -171,7 +173,8 @@ class Receiver:
         if not content and not flags & END_HEADERS:
             raise _too_much_section("an empty CONTINUATION")
         parts.append(content)
-        if len(parts) > self._limits.continuation_count + 1 or sum(map(len, parts)) > self._limits.block_bytes:
+        self._parts_left -= len(content)
+        if len(parts) > self._limits.continuation_count + 1 or self._parts_left < 0:
             raise _too_much_section("a section that is too large")
         if flags & END_HEADERS:
             self._only = None
