@@ -11,10 +11,15 @@ at every one, but finds many candidates at once, in their order; those that beco
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from time import monotonic
+from typing import Any, Protocol
 from weakref import ref
 
-__all__ = ["Leaver", "Room"]
+from gruvihttp.net.transport import Transport
+
+__all__ = ["Handshake", "Leaver", "Room"]
+
+_HANDSHAKE_SECONDS = 1.0  # a few round trips on any line
 
 
 class Leaver(Protocol):
@@ -25,6 +30,27 @@ class Leaver(Protocol):
 
     def evict(self) -> bool:
         """Close, as nothing is going on. False if that is not so after all."""
+
+
+class Handshake:
+    """A connection among `others` that have not begun yet. Who needs more than a moment for that makes room."""
+
+    __slots__ = ("__weakref__", "_others", "_since", "_transport")
+
+    def __init__(self, transport: Transport, others: dict[Transport, Any]) -> None:  # Any: these
+        self._transport = transport
+        self._others = others
+        self._since = monotonic() + _HANDSHAKE_SECONDS
+
+    def idle_since(self) -> float:
+        """When the moment is over."""
+        return self._since
+
+    def evict(self) -> bool:
+        """End it."""
+        self._others.pop(self._transport, None)
+        self._transport.abort()
+        return True
 
 
 class Room:

@@ -24,7 +24,7 @@ from gruvihttp.net.interrupts import interrupted_by
 from gruvihttp.net.listening import Listener, open_listeners
 from gruvihttp.net.networks import Networks
 from gruvihttp.net.protocol import MessageProtocol
-from gruvihttp.net.room import Room
+from gruvihttp.net.room import Handshake, Room
 from gruvihttp.net.sockets import Address, RawSocket, format_address
 from gruvihttp.net.tls import TlsOption, check_server_option, server_context
 from gruvihttp.net.transport import Transport
@@ -76,7 +76,7 @@ class Server(Endpoint):
         self.proxy_failures = 0
         self._listeners: list[Listener] = []
         self._connections: dict[Transport, MessageProtocol] = {}
-        self._handshakes: set[Transport] = set()
+        self._handshakes: dict[Transport, Handshake] = {}
         self._room = room or Room()
         self._alarm: Alarm | None = None
         self._crowded = False  # there are as many connections as allowed, none is idle, and a client waits
@@ -188,7 +188,7 @@ class Server(Endpoint):
         if context is None and not has_header:
             self._begin(transport)
         else:
-            self._handshakes.add(transport)
+            self._handshakes[transport] = Handshake(transport, self._handshakes)
             self._empty.clear()
             gevent.spawn(self._shake_hands, transport, context, has_header)
 
@@ -206,7 +206,7 @@ class Server(Endpoint):
                 self.handshake_failures += 1
                 self.handshake_failed(transport, exc)
         finally:
-            self._handshakes.discard(transport)
+            self._handshakes.pop(transport, None)
         if not transport.closed:
             self._begin(transport)
         self._check_empty()
@@ -272,7 +272,7 @@ class Server(Endpoint):
         if not is_wanted():
             return False
         try:
-            made = self._room.make(self._connections.values(), monotonic())
+            made = self._room.make([*self._connections.values(), *self._handshakes.values()], monotonic())
         except Exception:  # a protocol's own mistake must not stop the listener for good
             self._report()
             made = False

@@ -71,6 +71,23 @@ def test_nobody_goes_for_a_newcomer_whom_another_process_has_accepted(serve: Any
     assert idle.is_open()
 
 
+@pytest.mark.parametrize("header", [False, True], ids=["tls", "proxy-header"])
+def test_handshake_that_lasts_makes_room(
+    serve: Any, server_tls: Any, client_tls: Any, until: Any, header: bool
+) -> None:
+    served = serve(ok, limits=Limits(connections=2), timeouts=Timeouts(handshake=3600))
+    served.server.listen(("127.0.0.1", 0), False if header else server_tls, proxy_protocol=header)
+    address = served.server.addresses[-1]
+    silent = [served.connect(address=address) for _ in range(2)]
+    until(lambda: served.server.accepted == 2)
+    talk = served.connect(None if header else client_tls, address=address)
+    if header:
+        talk.say(b"PROXY UNKNOWN\r\n")
+    assert talk.get().status == 200
+    assert served.server.stats()["evicted"] == 1
+    assert silent[0].is_cut()
+
+
 def test_newcomer_over_tls_is_served(serve: Any, server_tls: Any, client_tls: Any) -> None:
     served = serve(ok, ssl=server_tls, limits=Limits(connections=1))
     first = served.connect(client_tls)
