@@ -8,9 +8,7 @@ at a time, since a response that is not read yet keeps its stream.
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,10 +21,11 @@ import click
 
 from gruvihttp.client import HttpClient
 from gruvihttp.commands.asking import Asking
-from gruvihttp.commands.mistakes import Mistake, NetworkMistake, UsageMistake
+from gruvihttp.commands.explaining import explain
+from gruvihttp.commands.mistakes import NetworkMistake, UsageMistake
 from gruvihttp.commands.progress import WatchedFile, is_file, progress
 from gruvihttp.commands.targets import Origin, Target
-from gruvihttp.errors import Error, IncompleteMessage, RemoteProtocolError, Timeout, TransportError
+from gruvihttp.errors import Error, IncompleteMessage, RemoteProtocolError, Timeout
 from gruvihttp.httpresponse import HttpResponse
 from gruvihttp.net.tls import TlsOption
 
@@ -35,11 +34,6 @@ __all__ = ["Writing", "fetch", "upload"]
 FAILED = 22  # as curl has it
 _PIECE_BYTES = 65536
 _MOST_AT_ONCE = 20  # requests of HTTP/2: fewer than any server allows
-_NOBODY_THERE = "start the server, or correct --unix-socket"
-_SOCKET_ADVICE = {
-    **dict.fromkeys((errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR, errno.ENOTSOCK), _NOBODY_THERE),
-    errno.EACCES: "ask as a user who may write to it",
-}
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))  # RFC 9110 §9.2.2
 
 
@@ -126,7 +120,7 @@ def upload(target: Target, path: str, asking: Asking, writing: Writing) -> int:
                 response = client.getresponse()
                 _write(target.url, response, writing, asking, began)
             except Error as exc:
-                raise _explain(exc, target.origin, target.url, asking) from exc
+                raise explain(exc, target.origin, target.url, asking) from exc
             except RuntimeError as exc:
                 raise NetworkMistake(f"{path} was not sent: {exc}", "send it when nobody writes to it") from exc
             except OSError as exc:
@@ -159,7 +153,7 @@ def _connect(client: HttpClient, origin: Origin, url: str, asking: Asking) -> fl
             path = asking.unix_socket if "/" in asking.unix_socket else f"./{asking.unix_socket}"
             client.connect(path, ssl=tls, server_hostname=origin.host)
     except Error as exc:
-        raise _explain(exc, origin, url, asking) from exc
+        raise explain(exc, origin, url, asking) from exc
     _tell(asking, f"* connected to {asking.unix_socket or origin} in {_milliseconds(began)}")
     return monotonic()
 
@@ -173,7 +167,7 @@ def _converse(origin: Origin, targets: Sequence[Target], asking: Asking, writing
         try:
             asked = _ask(client, targets[:ahead], asking)
         except Error as exc:
-            raise _explain(exc, origin, targets[0].url, asking) from exc
+            raise explain(exc, origin, targets[0].url, asking) from exc
         while answered < asked:
             target = targets[answered]
             try:
@@ -181,11 +175,11 @@ def _converse(origin: Origin, targets: Sequence[Target], asking: Asking, writing
             except Error as exc:
                 if answered and _has_ended(exc):
                     break
-                raise _explain(exc, origin, target.url, asking) from exc
+                raise explain(exc, origin, target.url, asking) from exc
             try:
                 _write(target.url, response, writing, asking, began)
             except Error as exc:
-                raise _explain(exc, origin, target.url, asking) from exc
+                raise explain(exc, origin, target.url, asking) from exc
             answered += 1
             if asked == answered + ahead - 1:
                 with suppress(Error):  # a server that takes no more: the rest is for another connection
@@ -269,43 +263,3 @@ def _head(response: HttpResponse) -> bytes:
         lines = [f"HTTP/{response.version} {response.status} {response.reason}"]
     lines += [f"{name}: {value}" for name, value in response.headers]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-def _explain(exc: Error, origin: Origin, url: str, asking: Asking) -> Mistake:
-    """What went wrong on the network, and what to do about it."""
-    cause = exc.__cause__
-    if isinstance(exc, Timeout):
-        longer = f"{asking.timeout * 4:g}" if asking.timeout else "none"
-        return NetworkMistake(f"{url}: nothing came for {asking.timeout:g} seconds", f"wait longer: --timeout {longer}")
-    if isinstance(exc, IncompleteMessage):
-        return NetworkMistake(f"{url}: the response ended before it was complete", "try again")
-    if isinstance(exc, RemoteProtocolError):
-        hint = "is it a server for HTTP?" if origin.scheme == "https" else "is it a server for HTTP, without TLS?"
-        return NetworkMistake(f"{origin} does not answer with HTTP: {exc}", hint)
-    if isinstance(cause, socket.gaierror):
-        return NetworkMistake(f"there is no host {origin.host!r}: {cause.strerror}", "check its spelling")
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return NetworkMistake(
-            f"the certificate of {origin} is not accepted: {cause.verify_message}",
-            "name whom to trust: --cacert ca.pem, or give up on that: --insecure",
-        )
-    if isinstance(cause, ssl.SSLError):
-        return NetworkMistake(f"{origin} and we cannot agree on TLS: {exc}", f"does it speak plain HTTP? http://{origin}")
-    if asking.unix_socket is not None and isinstance(cause, OSError) and cause.errno in _SOCKET_ADVICE:
-        what = f"cannot connect to {asking.unix_socket}: {cause.strerror}"
-        return NetworkMistake(what, _SOCKET_ADVICE[cause.errno])
-    if isinstance(cause, ConnectionRefusedError):
-        return NetworkMistake(f"nobody listens at {origin}", "start the server, or correct the port")
-    is_reset = isinstance(exc, TransportError) and exc.errno == errno.ECONNRESET
-    if is_reset and origin.scheme == "http" and asking.unix_socket is None:
-        return NetworkMistake(f"{url}: {_reason(exc)}", f"does it speak TLS? https://{origin}; else try again")
-    if asking.version == "2" and not isinstance(exc, TransportError):
-        return NetworkMistake(f"{url}: {_reason(exc)}", "does it speak HTTP/2? else leave out --http2")
-    return NetworkMistake(f"{url}: {_reason(exc)}", "try again")
-
-
-def _reason(exc: Error) -> str:
-    with suppress(AttributeError):
-        if isinstance(exc, TransportError) and exc.strerror:
-            return exc.strerror
-    return str(exc)
