@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gruvihttp.exchanges.response import ResponseHead
+from gruvihttp.net.channel import Channel
 from gruvihttp.sansio.events import Request
 
 __all__ = ["AccessRecord"]
@@ -20,11 +21,11 @@ __all__ = ["AccessRecord"]
 class AccessRecord:
     """One request and what became of it. To keep a record longer than the call, take `as_dict`.
 
-    `time` is when the request had come, in seconds since the epoch; `duration_us` what it took until the response was
-    handed to the system, in microseconds, or None for a request that was refused. `status` is None where no response
-    has begun. `content_bytes` are those of the response's content. `connection_requests` counts the requests of the
-    connection, this one included. `outcome` is ``"complete"``, ``"incomplete"`` for a response that has not reached its
-    end, or ``"refused"`` for a request that never reached the application.
+    `time` is when the request had arrived, in seconds since the epoch; `duration_us` is how long it took until the
+    response was handed to the system, in microseconds, or None for a request that was refused. `status` is None if no
+    response has begun. `content_bytes` are those of the response's content. `connection_requests` counts the requests
+    of the connection, this one included. `outcome` is ``"complete"``, ``"incomplete"`` for a response that has not
+    reached its end, or ``"refused"`` for a request that never reached the application.
     """
 
     __slots__ = (
@@ -43,7 +44,7 @@ class AccessRecord:
 
     def __init__(
         self,
-        channel: Any,  # Any: of whatever HTTP version; only its peername is asked for
+        channel: Channel,
         request: Request | None,
         *,
         time: float,

@@ -1,8 +1,8 @@
 """`Admission`: how many requests are served at once, and in which order the others wait.
 
 Connections cost little and requests may cost much, so requests are bounded, and not the clients that are connected. A
-request that finds as many being served as allowed waits in line; one that has waited too long gets
-503, since its client has probably given up or is about to. What serving means is not known here.
+request that finds as many being served as allowed waits in line; one that has waited too long gets 503, since its
+client has probably given up or is about to. What serving means is not known here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Admission"]
 class Admission:
     """Lets `most` requests be served at once; each of the others has `patience` seconds to wait, None for ever.
 
-    `waiting` is how many do, `turned_away` how many have had no turn so far.
+    `waiting` is how many wait now, `turned_away` how many have waited in vain so far.
     """
 
     def __init__(self, most: int, patience: float | None) -> None:

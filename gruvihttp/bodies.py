@@ -1,8 +1,8 @@
 """What a user may give as a body, turned into bytes: all at once, or piece by piece.
 
 A body is complete (bytes, bytearray, memoryview, str), or it comes in pieces: from an object with ``read``, or from
-an iterable, each piece being bytes or str. str is encoded with a charset that somebody else has found out. How the
-content is framed is not known here.
+an iterable, each piece being bytes or str. str is encoded with a charset that the caller knows. How the content is
+framed is not known here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`FileBody`: a file as the body of a request, with the fields that tell of it.
+"""`FileBody`: a file as the body of a request, with the fields that describe it.
 
-The length is promised before the content is read, and files change. So the last piece is held until the file is seen
-to end where it was said to: a receiver never takes a part of a file, or a mixture, for the file.
+The length is announced before the content is read, and files change. So the last piece is held back until the file has
+ended where it was said to: a receiver never takes a part of a file, or a mixture, for the file.
 """
 
 from __future__ import annotations

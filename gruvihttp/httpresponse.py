@@ -1,4 +1,4 @@
-"""gruvi's `HttpResponse`: the answer to one request as users see it, in text.
+"""gruvi's `HttpResponse`: the response to one request as users see it, in text.
 
 Names and values are str, decoded as ISO-8859-1; the body is a stream of bytes. Sockets are not known here, nor is what
 a response looks like on the wire.
@@ -164,7 +164,7 @@ class HttpResponse:
     def close(self) -> None:
         """Give up the rest of the body.
 
-        With HTTP/1 it is dropped if that is little and comes soon, else the connection is given up. With HTTP/2 the
+        With HTTP/1 it is dropped if it is short and arrives soon; otherwise the connection is given up. With HTTP/2 the
         server is told not to send it, and the connection goes on.
         """
         if self._exchange is not None:

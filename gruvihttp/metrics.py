@@ -16,14 +16,14 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # of Prometheus's tex
 class Stats(TypedDict):
     """What a server is doing, and what it has done since it was made.
 
-    Now: `ready` says whether it wants new requests; `connections` are open, `handshakes` not so far yet;
+    Now: `ready` says whether it wants new requests; `connections` are open, `handshakes` are still being made;
     `active_requests` are being served, `waiting_requests` wait for their turn.
 
-    So far: `accepted` connections; `evicted`, those that were idle and had to go for a newcomer; `handshake_failures`
-    of TLS; `proxy_failures`, connections without the PROXY header that they should have begun with. Each of the
-    `requests` has got a complete response, which `responses` counts by the class of its status, or was `aborted`.
-    `refused` are those among the former that never reached the application. Bytes are those of HTTP, as they are before
-    TLS. `http2_defences` are those of `gruvihttp.sansio.h2errors.Defence`, by name.
+    So far: `accepted` connections; `evicted` ones, which were idle and closed for a newcomer; `handshake_failures` of
+    TLS; `proxy_failures`, connections without the PROXY header that they should have begun with. Each of the `requests`
+    has got a complete response, which `responses` counts by the class of its status, or was `aborted`. `refused` are
+    those answered requests that never reached the application. Bytes are those of HTTP, before TLS. `http2_defences`
+    are those of `gruvihttp.sansio.h2errors.Defence`, by name.
     """
 
     ready: bool
@@ -70,7 +70,7 @@ _COUNTERS = {
 
 
 def ended(stats: Stats) -> Stats:
-    """What remains of the counts of a server that is no more."""
+    """What remains of the counts of a server that has ended."""
     remaining: Any = {name: type(value)() if name in _GAUGES else value for name, value in stats.items()}
     kept: Stats = remaining
     return kept

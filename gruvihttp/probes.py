@@ -1,7 +1,7 @@
-"""`Probes`: answers those who ask whether a server is alive, and whether to send it requests.
+"""`Probes`: answers whether a server is alive, and whether to send it requests.
 
-An application that hangs must not make its server look dead, nor one that works make a server look ready that is about
-to stop. So the server answers itself. Sockets and environ are not known here.
+An application that hangs must not make its server look dead, and one that works must not make a server look ready that
+is about to stop. So the server answers by itself. Sockets and environ are not known here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Probes:
             raise ValueError(f"health_path and ready_path are the same: {ready_path!r}")
 
     def __call__(self, exchange: ServerExchange) -> None:
-        """Answer a probe, or hand on what is none."""
+        """Answer a probe, or hand on another request."""
         request = exchange.request
         question = self._answers.get(request.target.partition(b"?")[0])
         if question is None or request.method not in (b"GET", b"HEAD"):

@@ -183,7 +183,8 @@ class WebSocket:
     def ping(self, payload: bytes | None = None) -> AsyncResult[float]:
         """Send a ping, of at most 125 bytes. ``get(timeout)`` of the result gives the seconds until the answer came.
 
-        Some greenlet must receive meanwhile, for that takes the answer. WebSocketClosed comes out if it never came.
+        A greenlet must receive meanwhile, or the answer is not read. If none arrives, ``get`` raises WebSocketClosed at
+        the end of the connection.
         """
         if payload is None:
             payload = next(_MADE_PAYLOADS).to_bytes(4, "big")
@@ -210,8 +211,8 @@ class WebSocket:
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """End the connection. Idempotent. What was sent before arrives; what the peer still sends is dropped.
 
-        A client waits a few seconds for the server to agree; a server has better things to do.
-        Raises ValueError for a code that cannot be.
+        A client waits a few seconds for the server's close frame; a server does not wait for the client's.
+        Raises ValueError for a code that cannot be sent.
         """
         if not isinstance(code, int) or not 1000 <= code <= 4999:  # RFC 6455 §7.4
             raise ValueError(f"a close code is a number from 1000 to 4999, not {code!r}")
@@ -295,7 +296,7 @@ class WebSocket:
             yield message
 
     def leave(self) -> None:
-        """End it politely, as `going_away` says. Does not block."""
+        """End it properly, as `going_away` says. Does not block."""
         self._leaving = True
         if self._receiving and self.code is None:
             gevent.spawn(self.close, GOING_AWAY)
@@ -322,7 +323,7 @@ class WebSocket:
             self._end()
 
     def _break_off(self, code: int) -> None:
-        """The peer does what it must not: say so, and listen no longer."""
+        """Close, because the peer has broken the rules, and read nothing more."""
         self._events = iter(())
         self._pieces.clear()
         self._say_close(code, "")

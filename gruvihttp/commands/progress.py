@@ -1,4 +1,4 @@
-"""How far a long transfer is, shown on stderr to somebody at a terminal. What is transferred is not known here."""
+"""How far a long transfer is, shown on stderr if that is a terminal. What is transferred is not known here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import click
 
 __all__ = ["WatchedFile", "is_file", "progress"]
 
-_LONG_BYTES = 1 << 20  # from there on somebody who looks on wants to see it
+_LONG_BYTES = 1 << 20  # shorter transfers are over before anybody reads a bar
 
 
 def progress(length: int | None, label: str) -> AbstractContextManager[Callable[[int], object]]:
-    """Gives a function that is told how many bytes more have gone: it moves a bar, if they are many and known."""
+    """A context with a function to call with each number of bytes: it moves a bar, if `length` is known and large."""
     if length is None or length < _LONG_BYTES or not sys.stderr.isatty():
         return nullcontext(lambda size: None)
     return _Bar(length, label)
 
 
 def is_file(stream: Any) -> bool:
-    """Whether a stream leads to a file, and not to somebody who sees what comes."""
+    """Whether a stream is a file, and not a terminal or a pipe."""
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """``gruvihttp serve --reload``: which files an application is made of, and when one of them changes.
 
-A worker tells its parent which files it has imported; the parent looks at them and has the worker replaced. So nothing
-is imported twice in a process, and a worker that cannot begin, or hangs, does not keep anybody from noticing.
+A worker tells its parent which files it has imported; the parent watches them and replaces the worker. So nothing is
+imported twice in a process, and changes are noticed even while a worker cannot begin, or hangs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def application_files() -> list[str]:
 
 @contextmanager
 def failure_told(tell: Callable[[list[str]], object]) -> Iterator[None]:
-    """While entered: if an error comes, tell which files have to do with it."""
+    """While entered: if an exception is raised, tell which files have to do with it."""
     try:
         yield
     except BaseException as exc:
@@ -71,7 +71,7 @@ def _tell_on(tell: Callable[[list[str]], object], told: int) -> None:
 
 
 class Watcher:
-    """Looks at files again and again, and calls `changed` with one that is another than before."""
+    """Looks at files again and again, and calls `changed` with one that has changed."""
 
     def __init__(self, changed: Callable[[str], object]) -> None:
         self._changed = changed

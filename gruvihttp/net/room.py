@@ -1,7 +1,7 @@
 """`Room`: which connection is closed when there are as many as allowed, and another client wants to connect.
 
-A connection that its peer has let lie is worth less than a new one. So the one that has been idle for the longest
-time is closed for a newcomer. When none is idle, the next one that becomes so goes; meanwhile the newcomer waits in
+An idle connection is worth less than a new one. So the one that has been idle for the longest time is closed for a
+newcomer. When none is idle, the next one that becomes so goes; meanwhile the newcomer waits in
 the system's backlog.
 
 Nothing is counted while there is room. When a connection has to go, all are asked since when they are idle. That looks
@@ -23,17 +23,17 @@ _HANDSHAKE_SECONDS = 1.0  # a few round trips on any line
 
 
 class Leaver(Protocol):
-    """A connection as far as it matters here."""
+    """What a connection has to offer here."""
 
     def idle_since(self) -> float | None:
         """The moment since which its peer could have begun something new and has not; None while there is work."""
 
     def evict(self) -> bool:
-        """Close, as nothing is going on. False if that is not so after all."""
+        """Close, since nothing is going on. False if something is after all."""
 
 
 class Handshake:
-    """A connection among `others` that have not begun yet. Who needs more than a moment for that makes room."""
+    """A connection among `others` that have not begun yet. One that needs more than a moment for that makes room."""
 
     __slots__ = ("__weakref__", "_others", "_since", "_transport")
 

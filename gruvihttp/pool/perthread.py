@@ -1,7 +1,7 @@
-"""`ThreadPools`: pools for whoever may be called from several threads.
+"""`ThreadPools`: pools for code that may be called from several threads.
 
 A pool belongs to a thread and its hub. So each thread gets pools of its own; they are closed when the thread ends, or
-when it is found to have another hub than before. How requests are made is not known here.
+when it turns out to have another hub than before. How requests are made is not known here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from gruvihttp.pool.httppool import HttpPool
 
 __all__ = ["ThreadPools"]
 
-_ThreadLocal: Callable[[], Any] = get_original("_thread", "_local")  # of threads, also where greenlets pose as these
+# Of threads, also in a patched program, where greenlets take their place
+_ThreadLocal: Callable[[], Any] = get_original("_thread", "_local")
 
 
 class ThreadPools:
@@ -52,8 +53,8 @@ class ThreadPools:
             _close_all(pools)
         except AttributeError:  # this thread's first time
             pass
-        # What only this refers to goes when the thread ends. What the hub refers to would not: gevent leaves the hub of
-        # a thread behind, with all its descriptors, unless somebody destroys it.
+        # What only this refers to is freed when the thread ends. What the hub refers to would not be: gevent leaves the
+        # hub of a thread behind, with all its descriptors, unless it is destroyed.
         pools = local.pools = {}
         local.hub = ref(hub)
         return pools
@@ -65,7 +66,7 @@ def _close_all(pools: dict[Hashable, HttpPool]) -> None:
 
 
 def _close_unused(pools: dict[Hashable, HttpPool]) -> None:
-    """Close the pool that was not used for longest, of those that have nothing to do."""
+    """Close the least recently used pool among those that have nothing to do."""
     for key, pool in pools.items():
         taken, _, waiting = pool.counts
         if not taken and not waiting:

@@ -1,4 +1,4 @@
-"""`PoolResponse`: a response with what people want of one: text, JSON, whether all went well, and how it came about."""
+"""`PoolResponse`: a response with conveniences: text, JSON, whether all went well, and the redirects before it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class PoolResponse(HttpResponse):
     """A response to a request of a pool.
 
     `url` is where it came from, without credentials; `history` has the redirects that led there, oldest first;
-    `elapsed` is how many seconds the request took until the head of this response was there; `coding` is the value of
-    Content-Encoding, None without; `set_cookies` are those of Set-Cookie.
+    `elapsed` is how many seconds passed from the request to the head of this response; `coding` is the value of
+    Content-Encoding, None without that field; `set_cookies` are the values of Set-Cookie.
 
-    `body`, and with it all reading, gives content whose coding is undone. A response that was asked for with
+    `body`, and with it all reading, gives the content with its coding undone. A response to a request with
     ``stream=True`` holds its connection until the content has been read to its end, or `close` is called, or the
-    response is forgotten; it may be used in a ``with`` statement. Any other one holds nothing.
+    response is forgotten; it may be used in a ``with`` statement. Any other one holds no connection.
     """
 
     __slots__ = ("_content", "_lease", "coding", "elapsed", "history", "set_cookies", "url")
@@ -130,7 +130,7 @@ class PoolResponse(HttpResponse):
 
     @switchpoint
     def close(self) -> None:
-        """Let go of the connection. It is kept for others if what is left of the body is little and comes soon."""
+        """Let go of the connection. It is kept for others if the rest of the body is short and arrives soon."""
         if self._lease is not None and self._lease.held:
             self.body.close()
             self._lease.close()

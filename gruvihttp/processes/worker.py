@@ -28,7 +28,7 @@ _LAST_WORDS_SECONDS = 1.0  # a child of the worker's may hold the link open
 
 
 class Worker:
-    """One process. `news` is set when it has ended, or wants to be relieved; `heard` gets what else it says."""
+    """One process. `news` is set when it has ended, or wants to be relieved; `heard` gets everything else it says."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Worker:
         return self.ready.is_set() and not self.ended.is_set()
 
     def age(self) -> float:
-        """For how many seconds it has been there."""
+        """How many seconds ago it was started."""
         return monotonic() - self._begun
 
     def begins(self) -> bool:
@@ -90,7 +90,7 @@ class Worker:
         return gevent.with_timeout(timeout, answer.get, timeout_value=None)
 
     def retire(self, patience: float | None, hurry: Event) -> None:
-        """Let it end politely, and kill it when it takes longer than `patience` seconds, or `hurry` is set."""
+        """Let it end properly, and kill it when that takes longer than `patience` seconds, or `hurry` is set."""
         self._send(signal.SIGTERM)
         gevent.wait([self.ended, hurry], timeout=patience, count=1)
         self.kill()
