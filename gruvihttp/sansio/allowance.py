@@ -16,7 +16,7 @@ __all__ = ["Allowance", "Cost"]
 
 
 class Cost(NamedTuple):
-    """What one frame costs, and which defence it is when a peer cannot pay."""
+    """What one frame costs, and which defence is counted when a peer cannot pay."""
 
     tokens: int
     defence: Defence
@@ -51,16 +51,16 @@ class Allowance:
         self._at: float | None = None
 
     def tick(self, now: float) -> None:
-        """It is `now`, in seconds on any clock that does not go back."""
+        """Let the bucket fill up to the moment `now`, in seconds on any clock that does not go back."""
         if self._at is not None and self.tokens < self._most:
             self.give((now - self._at) * self._per_second)
         self._at = now
 
     def give(self, tokens: float) -> None:
-        """Put tokens in, as far as there is room."""
+        """Put in tokens, as far as there is room."""
         self.tokens = min(self.tokens + tokens, self._most)
 
     def spend(self, tokens: int) -> bool:
-        """Take tokens out. False: there were not enough."""
+        """Take out tokens. False if there are not enough."""
         self.tokens -= tokens
         return self.tokens >= 0

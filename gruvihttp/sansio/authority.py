@@ -1,7 +1,7 @@
 """Whether bytes name a host and a port, as Host, an absolute target and CONNECT do (RFC 9110 §4.2, §7.2, §9.3.6).
 
-The outline is a pattern. An IPv6 address is looked at by `ipaddress`, for its rule does not fit into a readable one.
-What the host is called, and whether it is ours, is not known here.
+The outline is a pattern. An IPv6 address is checked by `ipaddress`, since its rule does not fit into a readable one.
+Which host it is, and whether it is ours, is not known here.
 """
 
 from __future__ import annotations

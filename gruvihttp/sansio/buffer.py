@@ -1,6 +1,6 @@
 """`Buffer`: received bytes that are not parsed yet, and how far they have been searched already.
 
-Bytes that came in one piece stay that piece, uncopied, as long as nothing has to be joined; pieces are joined in a
+Bytes that arrive in one piece stay in that piece, uncopied, as long as nothing has to be joined; pieces are joined in a
 bytearray, which grows at its end and shrinks at its front at little cost. What was searched once is not searched
 again, so the work for each received byte is bounded however the bytes are split.
 """

@@ -1,8 +1,8 @@
 """A section of field lines to `Headers`, for lines that the grammar has accepted.
 
 The same client sends the same Accept, User-Agent and Connection with each request, so what such a line means is
-remembered; `REPEATED` says for which fields. What is remembered is bounded, as peers choose it. A length is no field
-that repeats itself, but lengths do, and they are seen by all who see the traffic.
+remembered; `REPEATED` says for which fields. What is remembered is bounded, since peers choose it. Content-Length is
+remembered, too: its values recur, and they are visible to anybody who sees the traffic.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from gruvihttp.sansio.headers import REPEATED, Field, Headers, parsed_headers
 
 __all__ = ["field_of_line", "headers_of_lines"]
+
 
 class _Known(dict[bytes, Field]):
     """Line -> field."""

@@ -92,5 +92,5 @@ def ping(opaque: bytes, *, ack: bool = False) -> bytes:
 
 
 def goaway(last_stream_id: int, code: int, debug: bytes = b"") -> bytes:
-    """GOAWAY: what lies above `last_stream_id` was not looked at."""
+    """GOAWAY: streams above `last_stream_id` were not looked at."""
     return frame(GOAWAY, 0, 0, _GOAWAY.pack(last_stream_id, code) + debug)

@@ -1,6 +1,6 @@
 """From a head decide, once, how the content is delimited and what becomes of the connection (RFC 9112 §6, §9).
 
-The answer is a value that travels on; nobody looks at Content-Length, Transfer-Encoding, Connection or Expect again.
+The answer is a value that travels on; Content-Length, Transfer-Encoding, Connection and Expect are not read again.
 Buffers and the other direction are not known here.
 """
 
@@ -59,8 +59,9 @@ class Plan(NamedTuple):
 
     `persists`: the connection may carry another exchange after this one, as far as this head is concerned.
     `expects_continue`: the client waits for 100 (Continue) before it sends the content (RFC 9110 §10.1.1).
-    `upgrade`: the protocols that an HTTP/1.1 client would rather speak (RFC 9110 §7.8), in lower case.
-    `repeats_length`: Content-Length came several times with one value, and must not be handed on so (RFC 9110 §8.6).
+    `upgrade`: the protocols that an HTTP/1.1 client offers to change to (RFC 9110 §7.8), in lower case.
+    `repeats_length`: Content-Length is there several times with one value, and must not be handed on like that
+    (RFC 9110 §8.6).
     """
 
     framing: Framing
@@ -180,7 +181,7 @@ def persists(message: Request | Response | InformationalResponse) -> bool:
     return _persists(options, message.http_version >= b"1.1")
 
 
-@lru_cache(maxsize=512)  # there are a handful in the world, and one or two on a connection
+@lru_cache(maxsize=512)  # few values exist, and a connection sees one or two of them
 def _options(connection: bytes | None) -> frozenset[bytes]:
     return frozenset(list_members(connection or b""))
 

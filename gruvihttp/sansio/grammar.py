@@ -51,13 +51,13 @@ REASON_RE = re.compile(REASON)
 # As a sender may write it: no blank at either end, and of the control characters only those that h11 lets pass
 FIELD_VALUE_RE = re.compile(rb"(?:[^\x00\t-\r ]++(?:[\t ]++[^\x00\t-\r ]++)*+)?+")
 
-# The first blank line ends a head (RFC 9112 §2.1); a bare LF ends a line for whoever is tolerant (§2.2)
+# The first blank line ends a head (RFC 9112 §2.1); a bare LF ends a line for tolerant readers (§2.2)
 BLANK_LINE = re.compile(rb"\n\r?\n")
 
 # RFC 9110 §8.6. 20 digits hold 2**64 - 1; nobody seriously announces more
 CONTENT_LENGTH_RE = re.compile(rb"[0-9]{1,20}+")
 
-# RFC 9112 §7.1: chunk-size, then extensions that nobody needs, whose text must at least be free of controls (§7.1.1).
+# RFC 9112 §7.1: chunk-size, then extensions, which are ignored; their text must be free of controls (§7.1.1).
 # 16 digits hold 2**64 - 1.
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+(?:;[\t -~\x80-\xff]*+)?+\r\n")
 

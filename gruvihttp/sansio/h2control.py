@@ -31,12 +31,12 @@ _WIDE = "a window that is too wide"
 
 
 class ControlFrames:
-    """Reads one frame at a time. `unacknowledged` are actions for when the peer has followed our SETTINGS."""
+    """Reads one frame at a time. `unacknowledged` are actions for when the peer acknowledges our SETTINGS."""
 
     def __init__(self, inbox: Inbox) -> None:
         self.peer_settings = PeerSettings()
         self.unacknowledged: deque[Callable[[], None]] = deque()
-        self.goaway_last: int | None = None  # what the peer has said to be the last stream that it takes
+        self.goaway_last: int | None = None  # the last stream that the peer takes, as it has said
         self._inbox = inbox
 
     def read(self, kind: int, flags: int, stream_id: int, content: bytes) -> None:
@@ -67,7 +67,7 @@ class ControlFrames:
             inbox.charge(costs.RESET)
 
     def _late(self, stream_id: int) -> None:
-        """A frame for a stream that is not open: that is fine after its end, and a fault before its beginning."""
+        """A frame for a stream that is not open: allowed after its end, and a fault before its beginning."""
         if self._inbox.is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame for a stream that nobody has begun")
         self._inbox.charge(costs.LATE_FRAME)

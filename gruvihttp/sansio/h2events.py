@@ -46,7 +46,7 @@ class ExtendedConnect(Request):
 class RequestRefused(Event):
     """A request that is to be answered with `error.status`; its content is dropped. `request` where it could be read.
 
-    Takes the place of `Request`, or comes amid the content when that grows too large.
+    Takes the place of `Request`, or comes in the middle of the content when that grows too large.
     """
 
     error: RemoteProtocolError
@@ -83,14 +83,14 @@ class WindowOpened(Event):
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanged(Event):
-    """The peer's SETTINGS; they hold already. More or fewer streams may be allowed now."""
+    """The peer's SETTINGS, which are in force already. More or fewer streams may be allowed now."""
 
     settings: PeerSettings
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsAcknowledged(Event):
-    """The peer follows our SETTINGS from here on."""
+    """The peer has acknowledged our SETTINGS and follows them from here on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from gruvihttp.sansio.headers import Field
 
 __all__ = ["Stream", "Streams"]
 
-# Frames may be under way for a stream that we have reset; of so many such streams we know that we have
+# How many streams are remembered as reset by us, for which frames may still be under way
 _MOST_RESETS = 1024
-# So many gaps between the streams of a peer we know of
+# How many gaps between the streams of a peer are remembered
 _MOST_GAPS = 16
 
 
@@ -111,7 +111,7 @@ class Streams:
         return any(below < stream_id < above for below, above in self._gaps)
 
     def take_slot(self, stream: Stream) -> None:
-        """One more."""
+        """Count a stream among those that take a slot."""
         stream.holds_slot = True
         self.taken += 1
 
@@ -122,7 +122,7 @@ class Streams:
             self._free_slot(stream)
 
     def finish(self, stream: Stream) -> None:
-        """Both sides have sent all they had to."""
+        """Both sides have sent everything."""
         self._allowance.give(FINISHED)
         self._close(stream)
 
@@ -138,7 +138,7 @@ class Streams:
         self._close(stream)
 
     def remember_reset(self, stream_id: int) -> None:
-        """What comes for this stream is late, and no fault."""
+        """Remember that what still arrives for this stream is late, and no fault."""
         self._resets[stream_id] = None
         if len(self._resets) > _MOST_RESETS:
             self._forgotten = max(self._forgotten, self._resets.popitem(last=False)[0])

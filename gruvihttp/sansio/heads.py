@@ -46,7 +46,7 @@ def read_request(buffer: Buffer, limits: Limits, *, strict: bool) -> Request | N
     Raises TargetTooLong, FieldsTooLarge, UnsupportedVersion or RemoteProtocolError.
     """
     start = buffer.start
-    # a head that comes in pieces is not matched again with each piece; that would take quadratic time
+    # a head that arrives in pieces is not matched again with each piece; that would take quadratic time
     match = _match_request(buffer.data, start) if buffer.searched <= start else None
     if match is not None:
         end = match.end()
@@ -77,12 +77,12 @@ def read_request(buffer: Buffer, limits: Limits, *, strict: bool) -> Request | N
 def read_response(buffer: Buffer, limits: Limits) -> Any:
     """Remove a response's head from the buffer: a Response or InformationalResponse; None if it is not complete.
 
-    Control characters in values, obs-fold and bare LF are repaired: a client has to live with the servers there are.
+    Control characters in values, obs-fold and bare LF are repaired: a client has to cope with the servers that exist.
 
     Raises FieldsTooLarge, TargetTooLong (for the status line), UnsupportedVersion or RemoteProtocolError.
     """
     start = buffer.start
-    # a head that comes in pieces is not matched again with each piece; that would take quadratic time
+    # a head that arrives in pieces is not matched again with each piece; that would take quadratic time
     match = _match_response(buffer.data, start) if buffer.searched <= start else None
     if match is not None:
         end = match.end()
@@ -184,7 +184,7 @@ def _end_of_head(buffer: Buffer, limits: Limits) -> int:
 
 def _check_sizes(data: bytes | bytearray, start: int, end: int, limits: Limits) -> None:
     """Raise if the head, as far as it lies in data[start:end], exceeds a limit; each is counted without line ends."""
-    # how long the line is does not depend on its end having come: one CR may stand at the end of what is there
+    # the length must be the same whether the line's end has arrived or not: a CR at the end may be a part of it
     line_end = data.find(b"\n", start, end)
     line_bytes = (line_end if line_end >= 0 else end) - start
     if line_bytes and data[start + line_bytes - 1] == 0x0D:

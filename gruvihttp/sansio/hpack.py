@@ -50,7 +50,7 @@ _cached_encode = lru_cache(_MOST_CACHED)(huffman.encode)
 
 @lru_cache(16)
 def _static_entries(classify: Classify) -> tuple[_Entry, ...]:
-    nothing: _Entry = ((b"", b""), 0, 0)  # at index 0, which nobody may name
+    nothing: _Entry = ((b"", b""), 0, 0)  # at index 0, which must not be used
     return (nothing, *(_entry(name, value, classify) for name, value in STATIC))
 
 
@@ -158,7 +158,7 @@ class Decoder:
                 entry, pos = self._literal(block, pos, first)
                 field, size, mark = entry
             left -= size
-            if left >= 0:  # what is too much is read, for the table's sake, but not kept
+            if left >= 0:  # beyond the bounds it is read, for the table's sake, but not kept
                 append(field)
             marks += mark
         if left < 0:

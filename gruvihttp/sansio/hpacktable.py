@@ -44,6 +44,6 @@ STATIC: tuple[Field, ...] = (
 )
 FIRST_DYNAMIC = len(STATIC) + 1
 
-# Fields whose values nobody may learn. Neither a table nor a cache that several connections share keeps them by our
+# Fields whose values are secret. Neither a table nor a cache that several connections share keeps them by our
 # choice: how long a guess takes, or how short it becomes, would tell whether it was right (RFC 7541 §7.1).
 SECRETS = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))

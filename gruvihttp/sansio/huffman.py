@@ -78,7 +78,7 @@ def _states() -> tuple[_State, frozenset[int]]:
     symbols = {code: symbol for symbol, code in enumerate(_BITS)}
     inner = {code[:depth] for code in _BITS for depth in range(len(code))}
     states: dict[str, _State] = {path: [] for path in inner}
-    nowhere: _State = []  # after EOS: nothing is right any more
+    nowhere: _State = []  # after EOS, where nothing is valid
     nowhere.extend([(nowhere, b"")] * 16)
     for path, state in states.items():
         for half in range(16):

@@ -1,8 +1,7 @@
 """h11's roles, states and transition tables: the joint life of one exchange on an HTTP/1.1 connection.
 
 Each role has a state. Events move the role that sent them; facts about the connection (it will not persist, a switch
-of protocol is proposed, the other role has gone) then move states on until nothing changes any more. Bytes are not
-known here.
+of protocol is proposed, the other role has gone) then move states on until nothing changes. Bytes are not known here.
 
 A sentinel is a class that is its own type, so that ``type(NEED_DATA) is NEED_DATA`` and a bare name serves as a
 value, a dictionary key and a readable repr.

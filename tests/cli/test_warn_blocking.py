@@ -70,7 +70,6 @@ def test_what_waits_as_gevent_does_is_not_named(serve: Serve, gate: Path) -> Non
     assert served.end() == (0, "")
 
 
-
 # runs until it has been reported: what it reads is the report
 LIBRARY = """
 import os, subprocess, sys

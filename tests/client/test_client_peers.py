@@ -14,6 +14,8 @@ import pytest
 from gruvihttp import HttpClient, HttpServer
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
 def test_nginx_answers_in_order(nginx: str) -> None:
     with HttpClient(timeout=10) as client:
         client.connect(nginx)

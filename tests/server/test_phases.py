@@ -308,7 +308,6 @@ def test_timer_of_the_application_that_strikes_in_the_middle_of_sending_cuts_the
     assert len(errors()) == 1 and "Timeout" in errors()[0]
 
 
-
 # a loop that was busy: nobody is late who was in time
 
 
