@@ -25,7 +25,7 @@ INTERRUPTED = 128 + 2  # what shells make of SIGINT
 
 
 class _Commands(click.Group):
-    """The group of all commands: a dictionary that is filled when somebody looks."""
+    """The group of all commands, each loaded when it is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -46,7 +46,7 @@ class _Commands(click.Group):
 
 
 def _suggestion(args: list[str]) -> str:
-    """What somebody may have meant who forgot or misspelled the command."""
+    """What a user may have meant that has forgotten or misspelled the command."""
     name = args[0]
     if "://" in name:
         return f"Did you mean 'gruvihttp get {name}'?"

@@ -35,7 +35,7 @@ class Limits:
     fields_bytes: int = _number(65536, "largest header section, in bytes (431)")
     fields_count: int = _number(100, "most fields in a header or trailer section (431)")
     trailers_bytes: int = _number(8192, "largest trailer section, in bytes (431)")
-    # a chunk size has at most 16 digits; the rest is extensions, for which nobody has found a use
+    # a chunk size has at most 16 digits; the rest is extensions, which no program is known to use
     chunk_line_bytes: int = _number(256, "longest chunk-size line with its extensions, in bytes (400)")
     content_bytes: int | None = _number(None, "largest request content, in bytes (413)")
     buffer_bytes: int = _number(65536, "most content or output held for one exchange, in bytes")
@@ -45,7 +45,7 @@ class Limits:
     connections: int | None = _number(None, "most connections at once; the longest idle one goes for a newcomer")
     connection_requests: int | None = _number(None, "most requests on one connection")
     active_requests: int | None = _number(None, "most requests served at once; others wait for their turn")
-    # Kestrel's number: less than any line carries, and more than those send who drip
+    # Kestrel's number: less than any line carries, and more than an attacker sends that drips
     content_rate: int | None = _number(240, "fewest bytes of content a second, after the timeout for content (408)")
 
     write_rate: int | None = _number(240, "fewest bytes a second that a peer reads, in each timeout for write")
@@ -66,7 +66,7 @@ class H2Limits:
 
     A client is told the first six (RFC 9113 §6.5.2), and ``Limits.fields_bytes`` as the largest list of fields.
 
-    Frames that cost something and bring nobody forward are paid with tokens, and so are streams that are reset. Each
+    Frames that cost something and achieve nothing are paid with tokens, and so are streams that are reset. Each
     connection has `tokens` at most; they come back with time, with requests that are answered and with content that
     is sent. A peer without tokens is told to calm down (GOAWAY, ENHANCE_YOUR_CALM).
 

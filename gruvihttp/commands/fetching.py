@@ -87,7 +87,7 @@ class Writing:
 def _write_out(content: bytes) -> None:
     try:
         sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()  # a pipe's reader wants to see what has come
+        sys.stdout.buffer.flush()  # a pipe's reader wants each piece at once
     except BrokenPipeError:  # it has seen enough; click ends the process without a word
         raise
     except OSError as exc:
@@ -143,7 +143,7 @@ def _source(path: str) -> Iterator[Any]:
 
 
 def _connect(client: HttpClient, origin: Origin, url: str, asking: Asking) -> float:
-    """Connect, and return the moment when that began."""
+    """Connect. Returns the moment when the first request may begin."""
     began = monotonic()
     tls = _tls(origin, asking)
     try:
@@ -159,7 +159,7 @@ def _connect(client: HttpClient, origin: Origin, url: str, asking: Asking) -> fl
 
 
 def _converse(origin: Origin, targets: Sequence[Target], asking: Asking, writing: Writing) -> int:
-    """Ask for `targets` over one connection; how many were answered, which is one at least."""
+    """Ask for `targets` over one connection. Returns how many were answered, at least one."""
     answered = 0
     ahead = _MOST_AT_ONCE if asking.version == "2" else len(targets)
     with HttpClient(asking.timeout, version=asking.version) as client:
@@ -188,7 +188,7 @@ def _converse(origin: Origin, targets: Sequence[Target], asking: Asking, writing
 
 
 def _ask(client: HttpClient, targets: Sequence[Target], asking: Asking) -> int:
-    """Send the requests; how many went. A server that closes early may have answered the first of them."""
+    """Send the requests. Returns how many were sent: a server that closes early may have answered the first of them."""
     for count, target in enumerate(targets):
         try:
             client.request(asking.method, target.target, _fields(target.origin, asking), asking.content or "")
@@ -203,7 +203,7 @@ def _ask(client: HttpClient, targets: Sequence[Target], asking: Asking) -> int:
 
 
 def _has_ended(exc: Error) -> bool:
-    """Did the connection end, and nothing worse?"""
+    """Whether the connection has just ended, without an error in what was received."""
     return isinstance(exc, IncompleteMessage) or not isinstance(exc, (Timeout, RemoteProtocolError))
 
 

@@ -24,7 +24,7 @@ class Holder(NamedTuple):
 
 
 def holder_of(address: tuple[str, int] | str) -> Holder | None:
-    """The process that listens on (host, port) or on the path of a Unix socket; None if nobody says.
+    """The process that listens on (host, port) or on the path of a Unix socket; None if that is not known.
 
     A host that is a name matches every address. Of several processes, as with a server and its workers, the first.
     """
@@ -87,5 +87,5 @@ def _descriptors(pid: int) -> Iterator[str]:
     try:
         for entry in os.scandir(PROC / str(pid) / "fd"):
             yield os.readlink(entry.path)
-    except OSError:  # it is not ours to look at, or has ended
+    except OSError:  # it belongs to another user, or has ended
         return

@@ -1,4 +1,4 @@
-"""Finding the application that somebody names: ``module``, ``module:app``, ``module:attr.attr``, ``module:factory()``.
+"""Finding the application by its name: ``module``, ``module:app``, ``module:attr.attr``, ``module:factory()``.
 
 Whatever goes wrong here is the user's to put right, so each case has its own advice: a name that does not exist, a
 module that fails while it is imported, a factory that raises, an object that is no WSGI application. Serving is not
@@ -142,7 +142,7 @@ def _malformed(spec: str) -> UsageMistake:
 
 
 def _is_missing(name: str, exc: ModuleNotFoundError) -> bool:
-    """Is it the module itself that was not found, rather than something that its code asks for?"""
+    """Whether the module itself was not found, rather than something that it imports."""
     asked_for = exc.name is not None and (name == exc.name or name.startswith(exc.name + "."))
     return asked_for and not place_of(exc)
 

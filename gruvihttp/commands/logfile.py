@@ -1,4 +1,4 @@
-"""`LogFile`: a file that lines are appended to, and that can be opened anew when somebody has moved it away."""
+"""`LogFile`: a file that lines are appended to, and that can be opened anew after it was moved away."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LogFile:
         self._file.flush()
 
     def reopen(self) -> None:
-        """Append to what is at the path now. If that raises OSError, the file stays that was open before."""
+        """Open the path anew. If that raises OSError, the file that was open stays in use."""
         before, self._file = self._file, self._open()
         before.close()
 

@@ -1,4 +1,4 @@
-"""Listening sockets that somebody else has bound: ``fd://3``, and those that systemd passes."""
+"""Listening sockets that another process has bound: ``fd://3``, and those that systemd passes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["resolve_passed"]
 def resolve_passed(settings: Settings) -> Settings:
     """`settings`, in which the addresses of passed sockets know where these listen.
 
-    Sockets whose name is asked for are not among those that are meant without a name.
+    ``systemd`` without a name means the passed sockets that no other address names.
 
     Raises UsageMistake or BindMistake.
     """

@@ -83,7 +83,7 @@ def serve(settings: Settings) -> int:
 
 
 def _work(member: Membership, settings: Settings, certificates: Certificates | None) -> int:
-    """Be a worker: serve what the parent has bound, and say nothing, for it speaks for all."""
+    """Be a worker: serve what the parent has bound, and print nothing, since the parent does that."""
     crew = settings.crew
     with failure_told(member.tell_files):
         application = _load(settings).application
@@ -112,7 +112,7 @@ def _work(member: Membership, settings: Settings, certificates: Certificates | N
 
 
 def _set_aside() -> None:
-    """Spare the garbage collector what has been loaded: that stays anyway, and takes long to go through each time."""
+    """Exempt what has been loaded from garbage collection: it stays anyway, and each pass over it takes long."""
     gc.collect()
     gc.freeze()
 
@@ -120,7 +120,7 @@ def _set_aside() -> None:
 def _watch_blocking(settings: Settings) -> None:
     """Say from now on what blocks the loop, if that is wanted."""
     if settings.warn_blocking is not None:
-        # straight to the descriptor: what prints may belong to gevent, and be held by whoever blocks
+        # straight to the descriptor: a stream may belong to gevent, or its lock to the greenlet that blocks
         BlockingWatch(settings.warn_blocking, lambda text: os.write(2, f"gruvihttp: {text}\n".encode())).start()
 
 

@@ -1,4 +1,4 @@
-"""Signals that end a server: SIGTERM announces it where that is wanted; the next ends it politely, the last at once.
+"""Signals that end a server: SIGTERM announces it, if so configured; the next ends it gracefully, the last at once.
 
 The handlers are Python's, not gevent's: those of gevent run in the hub, so an application that never waits could not
 be interrupted at all.
@@ -22,8 +22,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopSignals:
     """While entered, a first SIGTERM starts a greenlet with `leave`, if that is not None.
 
-    The next SIGTERM, or any SIGINT, starts one with `stop`; whatever comes then raises KeyboardInterrupt. `number` is
-    the last signal that came.
+    The next SIGTERM, or any SIGINT, starts one with `stop`; any further signal raises KeyboardInterrupt. `number` is
+    the last signal that arrived.
     """
 
     def __init__(self, stop: Callable[[], object], leave: Callable[[], object] | None = None) -> None:
@@ -53,7 +53,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Run by Python between two instructions of whatever greenlet is at work."""
+        """Python calls it between two instructions of the running greenlet."""
         self.number = number
         if self._stopping:
             raise KeyboardInterrupt

@@ -13,13 +13,13 @@ from gruvihttp.processes.worker import Worker
 
 __all__ = ["Totals"]
 
-_PATIENCE_SECONDS = 2.0  # with a worker that is busy; then what it has said last counts
+_PATIENCE_SECONDS = 2.0  # for a worker that is busy; after that, its latest answer counts
 
 
 class Totals:
-    """Asks the workers when somebody wants to know, and keeps what each has said last.
+    """Asks the workers on demand, and keeps the latest answer of each.
 
-    A worker's counts outlive it, or the sums would go down and look like those of a server that has been started anew.
+    A worker's counts outlive it, or the sums would go down and look like those of a restarted server.
     `is_ready` is whether the server as a whole wants requests.
     """
 
@@ -34,7 +34,7 @@ class Totals:
         self._said[worker] = stats
 
     def gone(self, worker: Worker) -> None:
-        """A worker has ended, and has told what it could."""
+        """A worker has ended; its latest counts stay in the sums."""
         last = self._said.pop(worker, None)
         if last is not None:
             self._ended = [total([*self._ended, ended(last)])]

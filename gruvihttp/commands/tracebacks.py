@@ -48,7 +48,7 @@ def _trim(shown: TracebackException, keep: Callable[[FrameSummary], bool]) -> No
 
 
 def is_authors(filename: str) -> bool:
-    """Is it a file of the application's author, neither installed nor of this package?"""
+    """Whether it is a file of the application's author, neither installed nor of this package."""
     installed = filename.startswith(INSTALLED) or _PACKAGES & set(Path(filename).parts)
     return not _is_ours(filename) and not installed
 

@@ -55,7 +55,7 @@ def supervise(settings: Settings, crew: Crew, name: str, *, tls: bool) -> int:
 
 
 class _Supervision:
-    """What the parent makes of what its workers say."""
+    """What the parent does with the messages of its workers."""
 
     def __init__(self, settings: Settings, crew: Crew, places: list[list[RawSocket]]) -> None:
         self.prefork = Prefork(
@@ -83,7 +83,7 @@ class _Supervision:
         return metrics_place(operating.metrics_bind, listen(self._metrics, operating.metrics_bind, None))
 
     def end(self) -> None:
-        """Tell nothing more."""
+        """Stop serving metrics."""
         if self._metrics is not None:
             self._metrics.close(0)
 
@@ -112,7 +112,7 @@ def _bind(bind: Bind, places: list[list[RawSocket]], crew: Crew, mode: int | Non
             place.append(passed)
         return bind.place(bind.port, tls=tls and not bind.is_unix)
     try:
-        # by itself, or it would join whoever listens there already
+        # without SO_REUSEPORT, which would join another server that listens there already
         first = bind_sockets(bind.address, backlog=1024, mode=mode)
         addresses = [sock.getsockname() for sock in first]
         if crew.reuse_port and not bind.is_unix:

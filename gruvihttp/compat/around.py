@@ -20,7 +20,7 @@ class AroundGateway(WsgiGateway):
     """A gateway for an application with a method ``around(exchange, serve)``, which is to call ``serve(exchange)``.
 
     When that returns, the application has been called and its answer is complete, or has failed and that is logged. If
-    the application has a method ``arrange(exchange, environ)``, that may change an environ before anybody sees it.
+    the application has a method ``arrange(exchange, environ)``, that may change an environ before it is used.
     """
 
     def __call__(self, exchange: ServerExchange) -> None:

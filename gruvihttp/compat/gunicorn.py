@@ -110,7 +110,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
             self._loop.run_callback_threadsafe(gevent.spawn, self.log.reopen_files)
 
     def _end(self, *before: Any) -> None:
-        """Let `run` go on to its end, after a call that is wanted before."""
+        """Let `run` go on to its end, after calling ``before[0](*before[1:])`` if that is given."""
         self.alive = False
         self._signalled = True
         if hasattr(self, "_loop"):
@@ -134,7 +134,7 @@ class Worker(BaseWorker):  # type: ignore[misc]  # gunicorn has no types
             gevent.sleep(self.timeout or 30)  # gunicorn has halved it; 0 means that it does not watch
 
     def _heed_reloader(self) -> None:
-        """End politely when gunicorn's watcher of files wants that: it says so by a pipe, as Python says of signals."""
+        """End gracefully when gunicorn's reloader asks for it, which it does through the pipe for signals."""
         while self.alive:
             socket.wait_read(self.PIPE[0])
             os.read(self.PIPE[0], 4096)

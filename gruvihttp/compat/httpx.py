@@ -88,7 +88,7 @@ class HTTPTransport(httpx.BaseTransport):
         """Send a request; the exceptions are httpx's."""
         if request.url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(f"{request.url.scheme!r} is not spoken here, only http and https")
-        for unread in ("sni_hostname", "target"):  # ignored, they would have asked somebody else for something else
+        for unread in ("sni_hostname", "target"):  # to ignore them would be to ask for something else
             if unread in request.extensions:
                 raise ValueError(f"the request's extension {unread!r} is not taken here: say it in the URL")
         fields, closes = _fields_of(request)
@@ -215,7 +215,7 @@ def _timeouts(pool: float | None, connect: float | None, write: float | None, re
 
 
 def _trust(verify: ssl.SSLContext | str | bool, cert: Any, trust_env: bool) -> dict[str, Any]:
-    """The options of a pool that say whom to trust."""
+    """The options of a pool that say which servers to trust."""
     if isinstance(verify, ssl.SSLContext):
         return {"ssl": verify}
     if isinstance(cert, tuple) and len(cert) == 3:

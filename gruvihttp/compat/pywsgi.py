@@ -31,7 +31,7 @@ from gruvihttp.wsgi import Application
 
 __all__ = ["Environ", "LoggingLogAdapter", "SecureEnviron", "WSGIHandler", "WSGISecureEnviron", "WSGIServer"]
 
-# gevent's own, for those who import all that they need from one place
+# gevent's own, for programs that import everything from one module
 Environ = pywsgi.Environ
 LoggingLogAdapter = pywsgi.LoggingLogAdapter
 SecureEnviron = pywsgi.SecureEnviron
@@ -274,7 +274,7 @@ class WSGIServer:
             self.start()
         try:
             self._stopped.wait()
-        finally:  # in another greenlet, for what has come here may be a Timeout that goes off again
+        finally:  # in another greenlet, since what was raised here may be a Timeout that goes off again
             gevent.spawn(self.stop, stop_timeout).join()
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
 """gevent's `WSGIHandler` for a server that has no handlers: as far as a subclass says what is logged and in environ.
 
-Such methods are called on an instance with the attributes that they look at. Those that read or write HTTP cannot be
-called by anybody, and are refused with advice. How requests are served is not known here.
+Such methods are called on an instance with the attributes that they look at. Those that read or write HTTP would never
+be called, and are refused with advice. How requests are served is not known here.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Handlers:
             environ.pop(key, None)
 
     def _made(self, server: Any, exchange: ServerExchange, begun: float) -> Any:
-        """An instance that nobody has told to handle anything."""
+        """An instance that handles nothing, with the attributes that logging and environ need."""
         request = exchange.request
         handler = self._class.__new__(self._class)
         fields = _Fields()

@@ -58,7 +58,7 @@ class RawResponse(HTTPResponse):
             yield piece
 
     def release_conn(self) -> None:
-        """Let go of the connection. urllib3 would keep it for others with a rest that nobody has read on it."""
+        """Let go of the connection. urllib3 would keep it for others, with unread content on it."""
         if self._fp is not None:
             self._fp.close()
 

@@ -1,8 +1,9 @@
 """Fields as HTTP/2 has them, to heads and back (RFC 9113 §8.2, §8.3).
 
-What can be said about a field by itself is said once, when it is spelled out, as a mark: it is a pseudo-field, or a
-cookie, or needs a look together with others, or is bad. HPACK's table keeps the mark, and gives the sum of all marks of
-a section; most requests are known by that number to need no further look at their fields. The grammar is HTTP/1's.
+What can be known about a field by itself is found out once, when it is spelled out, and becomes its mark: it is a
+pseudo-field, or a cookie, or must be checked together with others, or is bad. HPACK's table keeps the mark, and gives
+the sum of the marks of a section; for most requests that number shows that their fields need no further check. The
+grammar is HTTP/1's.
 
 What breaks a rule is malformed and ends its stream: `StreamFault`. Streams and content are not known here.
 """
@@ -70,7 +71,7 @@ _TUNNEL = frozenset((b":method", b":authority"))
 class RequestHead(NamedTuple):
     """A request, and what its fields say about its content.
 
-    `refusal`: it is to be answered with that error; `defence` has found it.
+    `refusal`: it is to be answered with that error; `defence` is what has found it.
     """
 
     request: Request | None
@@ -135,7 +136,7 @@ def request_of(
 ) -> RequestHead:
     """The request that these fields make. `connect_protocol`: an extended CONNECT is allowed (RFC 8441 §3).
 
-    Host, if there is none, is made of :authority, and comes first; cookies that came in pieces are put together.
+    Host, if there is none, is made from :authority, and comes first; cookies in several fields are joined.
     Raises StreamFault.
     """
     if marks >= BAD:

@@ -1,7 +1,7 @@
 """Heads that we send, to the fields of HTTP/2: pseudo-fields first, nothing that concerns a connection (RFC 9113 §8).
 
-What a program gives for HTTP/1 goes through unchanged in meaning: Host becomes :authority, Connection and its like are
-left out. What cannot be said in HTTP/2 is refused before anything has happened. Streams are not known here.
+What a program gives for HTTP/1 keeps its meaning: Host becomes :authority, Connection and its like are left out. What
+HTTP/2 cannot express is refused before anything is sent. Streams are not known here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the parts of the receiving half share: where events go, what trouble is charged, how a bad stream is ended.
+"""What the parts of the receiving half share: where events go, what trouble costs, how a bad stream is ended.
 
 Bytes are not known here.
 """
@@ -16,7 +16,7 @@ __all__ = ["Inbox"]
 
 
 class Inbox:
-    """Events with their streams, in the order in which they came. `connection` is stream 0."""
+    """Events with their streams, in the order of their arrival. `connection` is stream 0."""
 
     __slots__ = ("_allowance", "connection", "events", "sender", "server", "streams")
 
@@ -31,7 +31,7 @@ class Inbox:
         self._allowance = allowance
 
     def put(self, stream: Stream, event: Event) -> None:
-        """One more event."""
+        """Append an event."""
         self.events.append((stream, event))
 
     def charge(self, cost: Cost) -> None:
@@ -53,7 +53,7 @@ class Inbox:
         self.put(stream, StreamReset(code, local=True, retryable=retryable, reason=reason, defence=defence))
 
     def is_idle(self, stream_id: int) -> bool:
-        """Whether nobody has begun this stream yet."""
+        """Whether this stream has not been begun yet."""
         if bool(stream_id & 1) == self.server:
             return stream_id > self.streams.highest
         return stream_id >= self.sender.next_id

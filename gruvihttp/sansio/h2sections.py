@@ -1,7 +1,7 @@
 """Header and trailer sections to events: requests, responses, trailers, and what becomes of those that are refused.
 
-A section is decoded before anything else is asked, as HPACK has to stay in step whatever becomes of its stream. A
-request that comes again byte by byte, and changes no table, is known from before: it is the same event. Frames are not
+A section is decoded before anything else is checked, as HPACK has to stay in step whatever becomes of its stream. A
+request that is the same as an earlier one, byte by byte, and changes no table, becomes the same event. Frames are not
 known here.
 """
 
@@ -33,7 +33,7 @@ __all__ = ["Sections"]
 
 _MOST_KNOWN = 256
 _LONGEST_KNOWN = 512  # bytes of a block
-# That much larger than its block, an oversized list was made to be so: it names the same large entry again and again
+# An oversized list that is that much larger than its block is an attack: it names one large entry again and again
 _BOMB_RATIO = 16
 
 
@@ -60,12 +60,12 @@ class Sections:
         self._known: dict[bytes, RequestHead] = {}
 
     def set_table_limit(self, table_bytes: int) -> None:
-        """The peer follows our HEADER_TABLE_SIZE."""
+        """The peer has acknowledged our HEADER_TABLE_SIZE."""
         self._decoder.set_limit(table_bytes)
         self._known.clear()  # the next block has to be decoded: it must say that the table is smaller
 
     def read(self, stream_id: int, block: bytes, *, ends: bool) -> None:
-        """Make events of a section; `ends`: nothing comes after it on this stream. Raises ConnectionFault."""
+        """Make events of a section; `ends`: nothing follows it on this stream. Raises ConnectionFault."""
         inbox = self._inbox
         stream = inbox.streams.by_id.get(stream_id)
         if stream is not None:
@@ -105,7 +105,7 @@ class Sections:
         try:
             self._decode(block)
         except FieldsTooLarge:
-            pass  # nobody would have seen it
+            pass  # the list is not used, so it may be too large
         inbox = self._inbox
         if inbox.is_idle(stream_id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream of the wrong kind")
@@ -173,10 +173,10 @@ class Sections:
             return
         if length is not None:
             if ends and length:
-                stream.released = True  # nobody is going to hear of it
+                stream.released = True  # the application never sees it
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, "less content than announced")
             stream.content_length = stream.left_to_receive = length
-        elif not ends and not isinstance(request, ExtendedConnect):  # what is said in a tunnel is no content
+        elif not ends and not isinstance(request, ExtendedConnect):  # the bytes of a tunnel are no content
             stream.allowed_bytes = self._limits.content_bytes
         assert request is not None
         self._inbox.events.append((stream, request))

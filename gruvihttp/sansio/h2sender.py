@@ -2,7 +2,7 @@
 
 Three things wait. Control frames leave first. Then heads: they wait as fields, and are encoded at the moment they
 leave, so that the order of HPACK's blocks is the order of the wire, a client's stream ids rise, and a request that is
-given up before vanishes without a trace. Then content, a frame of each stream in turn, as far as the windows of the
+given up earlier leaves no trace. Then content, a frame of each stream in turn, as far as the windows of the
 stream and of the connection allow. As heads go before content, content never overtakes the head of its own stream; and
 trailers become a head only when the content before them has left.
 
@@ -33,7 +33,7 @@ class Sender:
     """Frames, heads and content that wait; `produce` composes them.
 
     `window` is the connection's; `stream_window` is what a new stream gets; `may_send_content` says that the peer's
-    SETTINGS have come, before which its windows are not known. `relieved` are streams whose queue fell below
+    SETTINGS have arrived, before which its windows are not known. `relieved` are streams whose queue fell below
     `LOW_WATER_BYTES`; the caller that takes them empties the list.
     """
 
@@ -95,7 +95,7 @@ class Sender:
         self.make_ready(stream)
 
     def end(self, stream: Stream) -> None:
-        """Nothing comes after what is in the queue, but trailers if there are any."""
+        """Note that nothing but trailers, if there are any, follows what is queued."""
         if stream.queued_bytes:
             return
         if stream.trailers is None and self.heads and self.heads[-1][0] is stream:
@@ -111,7 +111,7 @@ class Sender:
             self._ready.append(stream)
 
     def reset(self, stream: Stream, code: int) -> None:
-        """End a stream at once; what it has in the queues is not sent. A request that has not left never does."""
+        """End a stream at once; what is queued for it is dropped. A request that has not left never will."""
         if stream.id:
             self.control(frames.reset(stream.id, code))
         self._streams.reset(stream, code, by_us=True)
@@ -212,7 +212,7 @@ class Sender:
             stream.send_window -= length
             self.window -= length
             produced += head_bytes + length
-            # what we send is going to be acknowledged, by some in small steps
+            # what we send will be acknowledged, by some peers in small steps
             given += 2 + (length >> 10)
             if left and stream.send_window > 0:
                 ready.append(stream)

@@ -55,7 +55,7 @@ def bound(name: str) -> int:
 
 @lru_cache(maxsize=8)
 def _limits(line_bytes: int, lines: int) -> Limits:
-    # the bytes of the section are the concern of whoever looks for its lines
+    # the bytes of the section are checked where its lines are read
     return Limits(request_line_bytes=line_bytes, fields_bytes=line_bytes * lines, fields_count=lines)
 
 

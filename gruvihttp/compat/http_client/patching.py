@@ -89,7 +89,7 @@ class _Changes:
         self._made.append((holder, name, before, value))
 
     def undo(self) -> None:
-        """Put everything back that nobody has changed since. Idempotent."""
+        """Put everything back that was not changed again since. Idempotent."""
         while self._made:
             holder, name, before, value = self._made.pop()
             now = getattr(holder, name, None)

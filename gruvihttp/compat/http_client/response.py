@@ -4,8 +4,8 @@ Its methods that hand out content are kept: they take it from ``fp``, byte for b
 them there. That is why the engine's decoders have no part in it, and only its grammar has: a decoder would have read
 the chunk line that urllib3 is about to ask ``fp`` for.
 
-A response that ends early, or is followed by bytes that nobody asked for, must not have them taken for the next
-response. Nor may they be hidden in here, where whoever polls the socket cannot see them: the connection ends.
+If a response ends early, or is followed by bytes without a request, those must not be taken for the next response. Nor
+may they be hidden in here, where code that polls the socket cannot see them: the connection ends.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _early: dict[weakref.ref[Any], bytes] = {}
 
 
 class _LazyMessage:
-    """An attribute that is made of the head when somebody first asks for it. Setting it replaces it for good."""
+    """An attribute that is made from the head when it is first read. Setting it replaces it for good."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -107,7 +107,7 @@ class HTTPResponse(stock.HTTPResponse):
             self._give_up()
             raise
         self._head = head
-        if "headers" in self.__dict__:  # somebody has called the standard library's __init__
+        if "headers" in self.__dict__:  # the standard library's __init__ was called
             del self.headers, self.msg
         self.version = head.version
         self.code = self.status = head.status
@@ -124,7 +124,7 @@ class HTTPResponse(stock.HTTPResponse):
                 print("header:", name + ":", value)
 
     def _plain_head(self) -> Head | None:
-        """The head, if it came at once, the engine accepts it, and nobody wants to watch or to interfere."""
+        """The head, if it arrived at once, the engine accepts it, and neither debugging nor a subclass needs its lines."""
         view = self.fp
         if type(view) is not WireView or self.debuglevel > 0 or type(self)._read_status is not _STOCK_READ_STATUS:
             return None
@@ -218,7 +218,7 @@ class HTTPResponse(stock.HTTPResponse):
     closed: Any = False  # Any: a property in the base class, which costs a chain of calls for each response
 
     def close(self) -> None:
-        """Let go of the connection. What was not read cannot be read any more."""
+        """Let go of the connection. What was not read can no longer be read."""
         self.closed = True
         if self.fp is not None:
             self._close_conn()
@@ -242,7 +242,7 @@ class HTTPResponse(stock.HTTPResponse):
         return self._is_complete or (self.chunk_left is None and view.read_bytes > self._content_start)
 
     def _tie_up(self, view: WireView) -> None:
-        """See to it that nothing of what was received is taken for another response, and that nothing is hidden."""
+        """Make sure that nothing that was received is taken for another response, or hidden."""
         if self._head is None:
             if view.unread_bytes:  # after a proxy's answer to CONNECT
                 _shut(view.sock)
@@ -260,7 +260,7 @@ class HTTPResponse(stock.HTTPResponse):
                 owner._drop_socket()
 
     def _give_up(self) -> None:
-        """After a head that was not read as a whole there is no reading on."""
+        """End the connection, since a head was not read as a whole."""
         view = self.fp
         if type(view) is WireView and view.received_bytes:
             _shut(view.sock)

@@ -17,8 +17,8 @@ _STOCK_WRAP = getattr(gevent_ssl, "orig_SSLContext", ssl.SSLContext).wrap_socket
 def wrap_tls(sock: Any, context: Any, server_hostname: str | None = None) -> Any:  # Any: see `take_over`
     """`sock` with TLS on it, the handshake done.
 
-    A context of the standard library makes sockets that block the whole hub. Where nobody has replaced its
-    ``wrap_socket``, and the socket is gevent's, the TLS socket is gevent's too; else the context is asked.
+    A context of the standard library makes sockets that block the whole hub. If its ``wrap_socket`` was not replaced,
+    and the socket is gevent's, the TLS socket is gevent's, too; otherwise the context makes it.
     """
     if type(sock) is gevent_socket.socket and type(context).wrap_socket is _STOCK_WRAP:
         return gevent_ssl.SSLSocket(sock, server_hostname=server_hostname, _context=context)

@@ -4,8 +4,8 @@ The file that the standard library puts there is a buffered reader over a socket
 response: urllib3 takes chunk lines from it with ``readline``, botocore finds the socket in ``.raw._sock``. So whatever
 was received and not yet asked for stays in here, framing and all. What the bytes mean is not known here.
 
-After a read was interrupted, by a timeout or by what somebody threw into the greenlet, what it had gathered is gone.
-Reading on would skip it silently, so a view refuses that, with the words that the standard library has for it.
+After a read was interrupted, by a timeout or another exception thrown into the greenlet, what it had gathered is gone.
+Reading on would skip it silently, so a view refuses that, with the standard library's message for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["WireView"]
 # per system call; a read that wants more takes up to the larger number at once
 READ_BYTES = 65536
 MOST_READ_BYTES = 262144
-# io.BufferedReader.peek shows no more either, and whoever peeks line by line pays for each byte it is shown
+# io.BufferedReader.peek shows no more either, and a caller that peeks line by line pays for each byte it is shown
 PEEK_BYTES = io.DEFAULT_BUFFER_SIZE
 
 
@@ -36,7 +36,7 @@ class WireView(io.BufferedIOBase):
 
     def __init__(self, sock: Any, unread: bytes = b"") -> None:  # Any: gevent's sockets share no type with others
         """`unread` are bytes that were received from `sock` before."""
-        sock._io_refs += 1  # as its makefile does; half of what a view costs is saved where nobody asks for `raw`
+        sock._io_refs += 1  # as its makefile does; without `raw`, that halves the cost of a view
         self._sock = sock
         self._is_plain = type(sock) is gevent_socket.socket  # a TLS socket may hold what its descriptor does not show
         self._raw: io.RawIOBase | None = None
@@ -56,7 +56,7 @@ class WireView(io.BufferedIOBase):
 
     @property
     def read_bytes(self) -> int:
-        """How many bytes were read, by whomever."""
+        """How many bytes were read, by any caller."""
         return self.received_bytes - len(self._buffer)
 
     @property
@@ -169,7 +169,7 @@ class WireView(io.BufferedIOBase):
         return int(self._sock.fileno())
 
     def close(self) -> None:
-        """Give back the share of the socket, which closes when nobody holds one."""
+        """Give back the share of the socket, which closes with the last one."""
         if not self.closed:
             self.closed = True
             self._is_interrupted = True
