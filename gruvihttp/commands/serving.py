@@ -155,7 +155,8 @@ def _stop(server: HttpServer) -> None:
     closing = gevent.spawn(server.close)
     closing.join(_SILENCE_SECONDS)
     if not closing.ready():
-        open_count = len(server.connections)
+        stats = server.stats()
+        open_count = stats["connections"] + stats["handshakes"]
         connections = "1 connection" if open_count == 1 else f"{open_count} connections"
         click.echo(f"gruvihttp waits for {connections} to finish (Ctrl-C again stops at once)", err=True)
 

@@ -323,6 +323,14 @@ def test_idle_connection_does_not_hold_it_up(serve: Serve, number: signal.Signal
         assert served.end(number)[0] == 0
 
 
+def test_handshakes_are_among_the_connections_that_it_waits_for(serve: Serve, certificate: dict[str, str]) -> None:
+    served = serve("--tls-cert", certificate["cert"], "--tls-key", certificate["key"])
+    with socket.create_connection(("127.0.0.1", served.port), timeout=GUARD):
+        served.send(signal.SIGTERM)
+        assert served.read_line().startswith("gruvihttp waits for 1 connection")
+        assert served.end()[0] in (0, 128 + signal.SIGTERM)
+
+
 def start_request(port: int) -> socket.socket:
     """A connection with a request that the application has begun to read, and that lacks its last two bytes."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=GUARD)
