@@ -124,7 +124,7 @@ class HTTPResponse(stock.HTTPResponse):
                 print("header:", name + ":", value)
 
     def _plain_head(self) -> Head | None:
-        """The head, if it arrived at once, the engine accepts it, and neither debugging nor a subclass needs its lines."""
+        """The head, if it arrived at once, the engine accepts it, and neither debugging nor a subclass needs lines."""
         view = self.fp
         if type(view) is not WireView or self.debuglevel > 0 or type(self)._read_status is not _STOCK_READ_STATUS:
             return None
