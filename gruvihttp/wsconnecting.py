@@ -75,7 +75,7 @@ def connect(
     _check_names(subprotocols)
     check_options(max_message_size, ping_interval)
     extensions = [compression()] if compress else []
-    wsproto()  # it says what is missing, before anybody is called
+    wsproto()  # if it is missing, say so before there is a connection
     key = b64encode(os.urandom(16)).decode("ascii")
     fields = _fields(destination, key, subprotocols, extensions, headers, origin)
     deadline = moment_after(timeout)
@@ -83,18 +83,16 @@ def connect(
     connection = connector.connect(destination.origin, timeout, timeout)
     try:
         response = _ask(connection.protocol, destination.target, fields, deadline)
-        if response.transport is None:
+        tunnel = response.transport
+        if tunnel is None:
             raise HandshakeRefused(response, response.body.read(_MOST_SHOWN_BYTES))
         chosen = _check(response, key, subprotocols)
-        agreed = wsproto().handshake.client_extensions_handshake(_all(response, "Sec-WebSocket-Extensions"), extensions)
-    except wsproto().utilities.RemoteProtocolError as exc:
-        connection.transport.abort()
-        raise RemoteProtocolError(f"the server answers the handshake with an {exc}") from None
+        agreed = _agreed(response, extensions)
     except BaseException:
         connection.transport.abort()
         raise
     return WebSocket(
-        _ClientWire(response.transport, timeout),
+        _ClientWire(tunnel, timeout),
         is_client=True,
         subprotocol=chosen,
         subprotocols=subprotocols,
@@ -176,6 +174,16 @@ def _check(response: HttpResponse, key: str, offered: Sequence[str]) -> str | No
     if len(chosen) > 1 or not set(chosen) <= set(offered):
         raise RemoteProtocolError(f"the server speaks {', '.join(chosen)}, which was not offered")
     return chosen[0] if chosen else None
+
+
+def _agreed(response: HttpResponse, offered: Sequence[Any]) -> Sequence[Any]:
+    """The extensions that the server has chosen. Raises RemoteProtocolError for those that were not offered."""
+    chosen = _all(response, "Sec-WebSocket-Extensions")
+    try:
+        agreed: Sequence[Any] = wsproto().handshake.client_extensions_handshake(chosen, offered)
+    except wsproto().utilities.RemoteProtocolError as exc:
+        raise RemoteProtocolError(f"the server answers the handshake with an {exc}") from None
+    return agreed
 
 
 class _ClientWire:
