@@ -318,6 +318,13 @@ HOSTILE_SERVERS = {
     "stream that is not begun": (answer(3), "PROTOCOL_ERROR"),
     "ENABLE_PUSH": (f.settings([(2, 1)]), "PROTOCOL_ERROR"),
     "response again": (answer(1) + answer(1), "STREAM_CLOSED"),
+    "response again after a reset": (answer(1, end=False) + f.reset(1, 8) + answer(1), "STREAM_CLOSED"),
+    "content behind the end": (answer(1) + data(1, b"x", end=True), "STREAM_CLOSED"),
+    "content after a reset": (answer(1, end=False) + f.reset(1, 8) + data(1, b"x", end=True), "STREAM_CLOSED"),
+    "content of a stream of its own": (data(2, b"x"), "PROTOCOL_ERROR"),
+    "reset of a stream of its own": (f.reset(2, 8), "PROTOCOL_ERROR"),
+    "window of a stream of its own": (f.window_update(2, 100), "PROTOCOL_ERROR"),
+    "section that goes on after its end": (answer(1) + f.frame(f.CONTINUATION, 4, 1, b"\x88"), "PROTOCOL_ERROR"),
     "informational responses": (answer(1, b"100", end=False) * 1100, "ENHANCE_YOUR_CALM"),
     "more than the connection's window": (
         answer(1, end=False) + data(1, b"x" * 16384) * 65, "FLOW_CONTROL_ERROR"
