@@ -240,7 +240,6 @@ def act(step: str, number: int, client: Any, server: Any, opened: list[Any], ser
 
 # Any bytes. Frames that are nearly right find more than noise does.
 
-ENCODER = hpack.Encoder()
 SECTION = st.sampled_from(
     [
         b"\x82\x87\x84\x01\x01a",

@@ -39,7 +39,6 @@ from gruvihttp.sansio import (
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-EMPTY_200 = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 def events_of(connection: Connection, *pieces: bytes) -> list[Any]:
