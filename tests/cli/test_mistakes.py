@@ -279,7 +279,7 @@ USAGES = {
         ["serve", "--tls-cert", "cert.pem"], r"Invalid value for '--tls-cert': File 'cert\.pem' does not exist\.", ".*",
     ),
     "name-of-other-servers": (
-        ["serve", "--port", "80"], r"No such option '--port'\.", "write --bind 127.0.0.1:8000, or --bind :8000 .*"
+        ["serve", "--port", "80"], r"No such option.* '?--port'?\.?", "write --bind 127.0.0.1:8000, or --bind :8000 .*"
     ),
     "file-before-url": (
         ["upload", "hello.py", "http://h/"], r"'hello\.py' is a file", "write the URL first: gruvihttp upload URL FILE"
