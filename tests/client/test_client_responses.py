@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -395,6 +395,67 @@ def test_g63_others_run_while_a_client_waits(connect: Any, ticks: list[int]) -> 
     assert client.getresponse().read() == b"body"
     assert counts[1] >= counts[0] + 5
     assert len(ticks) >= counts[1] + 5
+
+
+@pytest.fixture
+def turns() -> Iterator[list[int]]:
+    """A number for each turn of the loop; the last one is this turn's."""
+    counts = [0]
+    watcher = gevent.get_hub().loop.prepare()
+    watcher.start(lambda: counts.append(0))
+    yield counts
+    watcher.stop()
+    watcher.close()
+
+
+def test_g63_content_that_is_here_already_leaves_others_their_turn(connect: Any, turns: list[int]) -> None:
+    def script(peer: RawPeer) -> None:
+        peer.read_until()
+        peer.send(content(bytes(1 << 22)))
+
+    client = connect(script)
+    client.request("GET", "/")
+    response = client.getresponse()
+    gevent.idle()  # what goes into the system's buffers is there
+    while piece := response.read(4096):
+        turns[-1] += len(piece)
+    assert sum(turns) == 1 << 22
+    assert max(turns) <= 1 << 20
+
+
+def test_g63_upload_that_never_waits_leaves_others_their_turn(connect: Any, turns: list[int]) -> None:
+    def script(peer: RawPeer) -> None:
+        peer.read_until()
+        peer.read(1 << 22)
+        peer.send(content(b""))
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(1 << 10):
+            turns[-1] += 4096
+            yield bytes(4096)
+
+    client = connect(script)
+    client.request("POST", "/", [("Content-Length", str(1 << 22))], pieces())
+    assert client.getresponse().read() == b""
+    assert sum(turns) == 1 << 22
+    assert max(turns) <= 1 << 20
+
+
+def test_timer_strikes_in_content_that_never_makes_anybody_wait(connect: Any) -> None:
+    def script(peer: RawPeer) -> None:
+        peer.read_until()
+        peer.send(content(bytes(1 << 22)))
+
+    client = connect(script)
+    client.request("GET", "/")
+    response = client.getresponse()
+    read_bytes = 0
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0):
+        while piece := response.read(4096):
+            read_bytes += len(piece)
+    assert read_bytes <= 1 << 20
+    with pytest.raises(HttpError):
+        client.request("GET", "/")
 
 
 @pytest.mark.parametrize(("own", "argument"), [(0.05, -1), (None, 0.05), (30, 0.05), (0.05, -7)])

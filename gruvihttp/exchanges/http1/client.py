@@ -19,6 +19,7 @@ from greenlet import getcurrent
 from gruvihttp.errors import HttpError, Timeout, fresh
 from gruvihttp.exchanges.http1.client_exchange import OPEN, SENT, STOPPED, UNSENT, Http1ClientExchange
 from gruvihttp.exchanges.http1.due import OnInformational
+from gruvihttp.exchanges.http1.receiving import STRETCH_BYTES
 from gruvihttp.exchanges.http1.sending import RequestSender
 from gruvihttp.exchanges.request import ComposedRequest, Outline
 from gruvihttp.exchanges.turns import GreenletRef, is_alive
@@ -208,8 +209,12 @@ class ClientConnection(RequestSender):
             self._look()
         if exchange.failure is not None:
             raise fresh(exchange.failure)
-        if exchange.upload is not STOPPED:
-            self._transmit(exchange, buffers)
+        if exchange.upload is STOPPED:
+            return
+        self._transmit(exchange, buffers)
+        self._stretch_bytes += sum(map(len, buffers))
+        if self._stretch_bytes >= STRETCH_BYTES:
+            self._pause("sending a request")
 
     def request_done(self, exchange: Http1ClientExchange) -> None:
         """Note that no more of this request will be sent."""

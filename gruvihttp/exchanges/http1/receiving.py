@@ -41,14 +41,16 @@ from gruvihttp.exchanges.http1.client_exchange import Http1ClientExchange
 from gruvihttp.exchanges.http1.due import DueResponses, OnInformational
 from gruvihttp.exchanges.turns import Turns, is_alive
 from gruvihttp.exchanges.uncollected import Uncollected
+from gruvihttp.exchanges.workers import Workers
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.sockets import BytesLike
 from gruvihttp.sansio.framing import UNTIL_CLOSE
 
-__all__ = ["ResponseReceiver", "interrupted"]
+__all__ = ["STRETCH_BYTES", "ResponseReceiver", "interrupted"]
 
+STRETCH_BYTES = 1 << 19  # between two pauses: a few hundred microseconds, of which a pause takes one in a hundred
 # Memory for what is received while a send is stuck, in multiples of Limits.buffer_bytes: 1 MiB by default.
 _BACKLOG_BUFFERS = 16
 # And file space. A peer that has sent that much and still reads nothing never will; the send times out.
@@ -80,6 +82,7 @@ class ResponseReceiver:
         self._collected: Http1ClientExchange | None = None
         self._ahead_bytes = 0  # the sum of theirs over all uncollected exchanges
         self._receiving = False  # a greenlet is in channel.receive
+        self._stretch_bytes = 0  # received and sent since the latest pause
         self.silent = True  # no byte has arrived since a request was sent on an idle connection
         self._drain_deadline: float | None = None
         self._loss: TransportError | None = None  # why nothing can be sent; then the end of input is not a proper one
@@ -167,6 +170,9 @@ class ResponseReceiver:
         if self._receiving:
             self._wait_for_others(exchange, deadline)
             return
+        if self._stretch_bytes >= STRETCH_BYTES:
+            self._pause("waiting for a response")
+            return  # another greenlet may have received meanwhile
         if self._held:
             self._begin_flush()
         if not self._awaiting:
@@ -193,7 +199,17 @@ class ResponseReceiver:
             raise
         finally:
             self._receiving = False
+        self._stretch_bytes += len(received)
         self._feed(received)
+
+    def _pause(self, doing: str) -> None:
+        """Let others run: a server that is as quick as we are never makes us wait, and would keep the hub to itself."""
+        self._stretch_bytes = 0
+        try:
+            Workers.of_hub().pause()
+        except BaseException as exc:
+            self._due.fail(interrupted(exc, doing))
+            raise
 
     def _await_sending(self, exchange: Http1ClientExchange, deadline: float | None) -> None:
         """Nothing is due: wait until another greenlet has finished sending, unless the exchange has ended."""
