@@ -20,8 +20,8 @@ from greenlet import getcurrent, greenlet
 
 from gruvihttp.errors import Error, HttpError, IncompleteMessage, RemoteProtocolError, TransportError
 from gruvihttp.exchanges.backlog import Backlog
+from gruvihttp.exchanges.faults import one_too_many, refused
 from gruvihttp.exchanges.http1.client_exchange import OPEN, SENT, STOPPED, Http1ClientExchange
-from gruvihttp.exchanges.informational import one_too_many
 from gruvihttp.exchanges.tunnel import Tunnel
 from gruvihttp.exchanges.turns import Turns
 from gruvihttp.limits import Limits
@@ -252,11 +252,9 @@ class DueResponses:
         self._channel.abort()
 
     def refused(self) -> HttpError:
-        """The error for a request that is refused."""
-        error = HttpError(f"the connection cannot be used any more: {self.refusal}; close it and connect again")
-        error.__cause__ = self.refusal
-        error.retryable = True  # nothing of the request was sent
-        return error
+        """The error for a request that is refused, which it is: there is a `refusal`."""
+        assert self.refusal is not None
+        return refused(self.refusal)
 
 
 def owners(exchanges: Iterable[Http1ClientExchange]) -> list[Any]:

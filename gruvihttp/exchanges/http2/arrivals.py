@@ -16,7 +16,7 @@ from threading import get_ident
 from typing import Any, Protocol
 
 from gruvihttp.errors import Error, HttpError, StreamError, Timeout, fresh
-from gruvihttp.exchanges.informational import one_too_many
+from gruvihttp.exchanges.faults import one_too_many
 from gruvihttp.exchanges.wakeups import Wakeups
 from gruvihttp.limits import Timeouts
 from gruvihttp.net.deadline import moment_after

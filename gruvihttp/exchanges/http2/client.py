@@ -18,6 +18,7 @@ from weakref import ref
 from greenlet import getcurrent
 
 from gruvihttp.errors import Error, HttpError, LocalProtocolError, Timeout, fresh
+from gruvihttp.exchanges.faults import refused
 from gruvihttp.exchanges.http2.arrivals import Arrivals
 from gruvihttp.exchanges.http2.client_exchange import Http2ClientExchange
 from gruvihttp.exchanges.http2.link import Http2Link, OnInformational
@@ -194,11 +195,7 @@ class Http2ClientConnection(Http2Link):
         if self._refusal is None and not self.engine.takes_streams:
             self._refuse(HttpError("all streams of this connection are used up"))
         if self._refusal is not None:
-            refusal = self._refusal
-            error = HttpError(f"the connection cannot be used any more: {refusal}; close it and connect again")
-            error.__cause__ = refusal
-            error.retryable = True  # nothing of the request was sent
-            raise error
+            raise refused(self._refusal)
 
     # streams
 
