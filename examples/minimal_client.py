@@ -56,4 +56,7 @@ def main(url: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         raise SystemExit(f"usage: {sys.argv[0]} URL")
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except (h11.RemoteProtocolError, OSError, ValueError) as exc:
+        raise SystemExit(f"{sys.argv[0]}: {exc}") from None

@@ -85,4 +85,7 @@ def main(host: str, port: int) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         raise SystemExit(f"usage: {sys.argv[0]} HOST PORT")
-    main(sys.argv[1], int(sys.argv[2]))
+    try:
+        main(sys.argv[1], int(sys.argv[2]))
+    except (h11.RemoteProtocolError, OSError, ValueError) as exc:
+        raise SystemExit(f"{sys.argv[0]}: {exc}") from None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gruvihttp import HttpClient, HttpServer
+from gruvihttp import Error, HttpClient, HttpServer
 
 PIECE_BYTES = 65536
 
@@ -72,4 +72,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except (Error, OSError, ValueError) as exc:
+        raise SystemExit(f"{sys.argv[0]}: {exc}") from None

@@ -13,6 +13,7 @@ import sys
 import gevent
 from gevent.fileobject import FileObject
 
+from gruvihttp import Error
 from gruvihttp.websocket import WebSocket, connect
 
 
@@ -38,4 +39,7 @@ def send_lines(ws: WebSocket) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         raise SystemExit(f"usage: {sys.argv[0]} URL")
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except (Error, OSError, ValueError) as exc:
+        raise SystemExit(f"{sys.argv[0]}: {exc}") from None

@@ -477,6 +477,26 @@ def test_h2_post_says_that_a_file_is_not_there(serve: Any, tmp_path: Path) -> No
     assert "no file" in errors
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("minimal_client.py", ["http://127.0.0.1:{port}/"], "refused"),
+        ("my_http_client.py", ["127.0.0.1", "{port}"], "refused"),
+        ("websocket_talk.py", ["ws://127.0.0.1:{port}/"], "refused"),
+        ("websocket_talk.py", ["http://127.0.0.1:{port}/"], "begins with 'ws://'"),
+        ("upload_with_trailers.py", ["send", "127.0.0.1", "{port}", __file__], "refused"),
+        ("upload_with_trailers.py", ["send", "127.0.0.1", "{port}", "no file"], "No such file"),
+    ],
+)
+def test_client_says_in_a_line_that_it_cannot_begin(name: str, arguments: list[str], says: str) -> None:
+    with socket.socket() as bound:  # it refuses, and nobody else gets it
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        _, errors = run(name, *(one.format(port=port) for one in arguments), status=1)
+    assert says in errors
+    assert errors.count("\n") == 1
+
+
 def test_those_who_chat_hear_each_other() -> None:
     talk = [sys.executable, str(EXAMPLES / "websocket_talk.py")]
     with running("websocket_chat.py", "127.0.0.1", 0) as port:
