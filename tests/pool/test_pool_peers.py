@@ -53,7 +53,9 @@ def test_nginx_that_closes_after_each_few_requests_is_not_noticed(
             for _ in range(50):
                 assert pool.post(url, body=b"x").content == CONTENT
 
-        gevent.joinall([gevent.spawn(ask) for _ in range(20)], timeout=30, raise_error=True)
+        greenlets = [gevent.spawn(ask) for _ in range(20)]
+        gevent.joinall(greenlets, timeout=30, raise_error=True)
+        assert all(one.ready() for one in greenlets)
 
 
 PROGRAM = """

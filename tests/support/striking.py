@@ -83,5 +83,6 @@ def strike_many(ask: Callable[[int], object]) -> None:
         gevent.sleep(0)
         gevent.killall(chance.sample(greenlets, 5), block=False)
         gevent.joinall(greenlets, timeout=GUARD_SECONDS, raise_error=True)
+        assert all(one.ready() for one in greenlets), "somebody hangs"
     assert struck > 100
     gevent.idle()
