@@ -32,6 +32,7 @@ __all__ = ["read_request", "read_response", "read_trailers", "write_request", "w
 
 _match_request = grammar.REQUEST.match
 _match_response = grammar.RESPONSE.match
+_RESPONSE_START = b"HTTP/"
 _OBS_FOLD = re.compile(rb"\r\n[ \t]++")  # RFC 9112 §5.2; grammar for repair only
 _VALUE_LINE = re.compile(grammar.FIELD_VALUE + rb"\r\n")
 _TOLERANT_VALUE_LINE = re.compile(grammar.TOLERANT_FIELD_VALUE + rb"\r\n")
@@ -89,7 +90,7 @@ def read_response(buffer: Buffer, limits: Limits) -> Any:
         if end - start > limits.small_head_bytes:
             _check_sizes(buffer.data, start, end, limits)
     else:
-        end = _end_of_head(buffer, limits)
+        end = _end_of_head(buffer, limits, _RESPONSE_START)
         if not end:
             return None
         head = bytes(buffer.data[buffer.start : end])
@@ -172,11 +173,17 @@ def _check_version(version: bytes) -> None:
         raise UnsupportedVersion(f"HTTP version {version.decode('ascii')}")
 
 
-def _end_of_head(buffer: Buffer, limits: Limits) -> int:
-    """The index behind the head's blank line, 0 if that has not arrived; raises if the head is too large."""
+def _end_of_head(buffer: Buffer, limits: Limits, begins: bytes = b"") -> int:
+    """The index behind the head's blank line, 0 if that has not arrived; raises if the head is too large.
+
+    It has to begin with `begins`. Nobody needs to wait for the end of what is no head, like other protocols' banners.
+    """
     start = buffer.start
     if len(buffer) and buffer.data[start] < 0x21:
-        raise RemoteProtocolError("illegal first byte", offset=0)  # TLS hello, NUL, blank: no need to wait for more
+        raise RemoteProtocolError("illegal first byte", offset=0)  # TLS hello, NUL, blank
+    begun = bytes(buffer.data[start : start + len(begins)])
+    if not begins.startswith(begun):
+        raise RemoteProtocolError("illegal status line: bad version", offset=0)
     end = buffer.find_blank_line()
     _check_sizes(buffer.data, start, end or len(buffer.data), limits)
     return end

@@ -514,8 +514,9 @@ def test_g66_getresponse_may_be_called_again_after_a_timeout(connect: Any, say: 
 def test_server_that_drips_does_not_prolong_the_wait_for_a_head(connect: Any) -> None:
     def script(peer: RawPeer) -> None:
         peer.read_until()
+        peer.send(b"HTTP/1.1 200 OK\r\nA: ")
         while True:
-            peer.send(b"H")
+            peer.send(b"a")
             gevent.idle()
 
     client = connect(script)

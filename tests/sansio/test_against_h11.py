@@ -47,6 +47,7 @@ STRICTER_IN_REQUESTS = {
 }  # fmt: skip
 STRICTER_IN_RESPONSES = {
     "RFC 9110 §2.5: another major version": ["version-*"],
+    "RFC 9112 §2.3: what does not begin with HTTP/, at once": ["banner-*"],
     "RFC 9112 §4: control characters in the reason phrase": ["reason-*"],
     "limits: status line, head, chunk line": ["status-line-*", "fields-too-large", "chunk-extension-*"],
     "RFC 9112 §7.1: chunk sizes that overflow somewhere": ["chunk-size-*"],
