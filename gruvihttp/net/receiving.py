@@ -168,7 +168,7 @@ class Receiving:
         """Have what comes dropped in the hub, so that our last bytes are not lost to a reset, until that is over.
 
         `ended(too_much)` is called then: the peer has ended its side, or has sent more than `most_bytes`. It must close
-        the channel, or abort it.
+        the channel, abort it, or `unpark`.
         """
         dropped_bytes = 0
 

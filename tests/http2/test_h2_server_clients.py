@@ -22,7 +22,7 @@ CONTENT = bytes(range(256)) * 20_000
 
 
 class Site:
-    """Answers /echo with the content, /slow when it may, and anything else with the version."""
+    """Refuses /refused, answers /echo with the content, /slow when it may, and anything else with the version."""
 
     def __init__(self) -> None:
         self.entered = Event()
@@ -30,6 +30,9 @@ class Site:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         path = environ["PATH_INFO"]
+        if path == "/refused":
+            start_response("403 Forbidden", [])
+            return [b"no"]
         start_response("200 OK", [("Content-Type", "text/plain")])
         if path == "/slow":
             self.entered.set()
@@ -86,6 +89,19 @@ def test_curl_gets_its_upload_back(urls: Any, tmp_path: Path, scheme: str, optio
     file = tmp_path / "content"
     file.write_bytes(CONTENT)
     assert run("curl", "-sSkf", option, "--data-binary", f"@{file}", urls[scheme] + "/echo") == CONTENT
+
+
+@needs("curl")
+@pytest.mark.parametrize(
+    ("scheme", "option"),
+    # curl 7.88 loses it with prior knowledge, whatever the server, if it reads the answer and RST_STREAM at once
+    [("https", "--http2"), ("https", "--http1.1"), ("http", "--http1.1")],
+)
+def test_curl_sees_that_its_upload_is_not_wanted(urls: Any, tmp_path: Path, scheme: str, option: str) -> None:
+    file = tmp_path / "content"
+    file.write_bytes(bytes(30_000_000))
+    command = ["curl", "-sSk", option, "-H", "Expect:", "-o", str(tmp_path / "answer"), "-w", "%{http_code}"]
+    assert [run(*command, "-T", str(file), urls[scheme] + "/refused") for _ in range(3)] == [b"403"] * 3
 
 
 @needs("nghttp")

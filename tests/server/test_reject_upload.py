@@ -95,6 +95,32 @@ def test_client_that_reads_after_its_upload_sees_the_answer(start: Any, policy: 
     assert talk.answer().status == 403
 
 
+@pytest.mark.parametrize("policy", ["linger", "drain"])
+def test_client_that_looks_for_the_answer_when_its_upload_is_stuck_sees_it(serve: Any, policy: str) -> None:
+    """As curl does: it may have sent far more than is dropped by then."""
+    served = serve(refusing, limits=LIMITS, timeouts=Timeouts(linger=3600), reject_upload=policy)
+    talk = served.connect()
+    talk.say(upload(GIB))
+    piece, refusals = b"x" * 64 * KIB, 0
+    while refusals < 20:
+        refusals = refusals + 1 if len(talk.channel.try_send(piece)) == len(piece) else 0
+        gevent.sleep(0.001)
+    assert served.server.stats()["connections"] == 1
+    assert talk.answer().status == 403
+    talk.reset()
+
+
+def test_time_without_end_is_bounded_by_what_is_dropped(serve: Any, until: Any) -> None:
+    served = serve(refusing, limits=LIMITS, timeouts=Timeouts(linger=None))
+    talk = served.connect()
+    with pytest.raises(TransportError):
+        talk.say(upload(GIB))
+        while True:
+            talk.say(b"x" * 64 * KIB)
+            gevent.sleep(0)
+    until(lambda: not served.server.connections)
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_content_that_was_refused_by_its_length_is_a_413(serve: Any, policy: str) -> None:
     limits = Limits(content_bytes=10, linger_bytes=200 * KIB)

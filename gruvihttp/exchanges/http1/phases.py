@@ -86,10 +86,12 @@ class Http1Phases:
         self.channel.park_and_drop(self._config.limits.linger_bytes, self._end_lingering)
 
     def _end_lingering(self, too_much: bool) -> None:
-        if too_much:
+        if not too_much:
+            self._close()
+        elif self._config.timeouts.linger is None:
             self.abort()
         else:
-            self._close()
+            self._unpark()  # a peer whose upload is stuck has the rest of the time to read the answer
 
     def _close(self) -> None:
         self._end()
