@@ -40,7 +40,8 @@ class Limits:
     content_bytes: int | None = _number(None, "largest request content, in bytes (413)")
     buffer_bytes: int = _number(65536, "most content or output held for one exchange, in bytes")
     drain_bytes: int = _number(65536, "most unread content that is dropped to keep a connection, in bytes")
-    linger_bytes: int = _number(1 << 20, "most bytes that are dropped while a connection closes")
+    # clients that read nothing before all is sent, such as browsers, see the answer to uploads of that size
+    linger_bytes: int = _number(1 << 24, "most bytes that are dropped while a connection closes")
     pipelined_requests: int = _number(10, "most requests of one connection before others have their turn")
     connections: int | None = _number(None, "most connections at once; the longest idle one goes for a newcomer")
     connection_requests: int | None = _number(None, "most requests on one connection")
