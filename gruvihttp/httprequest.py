@@ -103,7 +103,7 @@ class HttpRequest:
 
         Without a Content-Length in `headers`, and without bytes or str as `body`, the content is chunked.
         """
-        upload = self._begin(self._compose(method, url, headers, body, bool(expect)), timeouts, expect)
+        upload = self._begin(self._compose(method, url, headers, body, expect), timeouts, expect)
         try:
             upload.exchange.send_head()
         except BaseException:
@@ -153,7 +153,7 @@ class HttpRequest:
         upgrade: str | None = None,
     ) -> None:
         """Send the whole request: what `HttpProtocol.request` does."""
-        composed = self._compose(method, url, headers, body, bool(expect), upgrade)
+        composed = self._compose(method, url, headers, body, expect, upgrade)
         content = composed.content
         if content is not None:
             announced = composed.outline.framing.length
@@ -175,13 +175,15 @@ class HttpRequest:
         self._protocol.connection.send(composed, self, timeouts)
 
     def _compose(
-        self, method: str, url: str, headers: Any, body: Any, expect: bool, upgrade: str | None = None
+        self, method: str, url: str, headers: Any, body: Any, expect: float, upgrade: str | None = None
     ) -> ComposedRequest:
         if self._composed is not None:
             raise RuntimeError("this request was started already")
+        if expect and not (isinstance(expect, (int, float)) and expect > 0):  # nan is not
+            raise ValueError(f"expect must be True, or how many seconds to wait, not {expect!r}")
         if expect and upgrade is not None:
             raise ValueError("expect and upgrade do not go together")
-        return self._protocol.compose(method, url, headers, body, expect, upgrade)
+        return self._protocol.compose(method, url, headers, body, bool(expect), upgrade)
 
     def _begin(self, composed: ComposedRequest, timeouts: Timeouts | None, expect: float) -> _Upload:
         exchange = self._protocol.connection.begin(composed, self, timeouts)

@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from gruvihttp import Error, HttpClient, HttpError, Timeout, TransportError
+from gruvihttp import Error, HttpClient, HttpError, HttpServer, Timeout, TransportError
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.dial import dial
 from gruvihttp.testing import RawPeer, ScriptedPeer, replies
@@ -112,6 +112,23 @@ def test_expectation_is_not_sent_with_http10(wire: Any) -> None:
     heard = wire(lambda client: client.request("POST", "/", body=b"body", expect=True), version="1.0")
     assert b"Expect" not in heard
     assert heard.endswith(b"body")
+
+
+@pytest.mark.parametrize("body", [b"body", [b"body"], None, b""], ids=["bytes", "pieces", "by hand", "nothing"])
+@pytest.mark.parametrize("wrong", ["1", -1, float("nan"), [1]], ids=repr)
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_expectation_that_is_no_time_is_refused_and_costs_nothing(version: str, wrong: Any, body: Any) -> None:
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    with HttpServer(application) as server, HttpClient(timeout=10, version=version) as client:
+        server.listen(("127.0.0.1", 0))
+        client.connect(server.address)
+        with pytest.raises(ValueError, match="expect must be"):
+            client.request("POST", "/", body=body, expect=wrong)
+        client.request("GET", "/")
+        assert client.getresponse().read() == b"ok"
 
 
 def test_expectation_behind_a_response_that_is_due(connect: Any, say: Any) -> None:
