@@ -32,7 +32,7 @@ class FileBody:
         self._opened = not hasattr(path_or_file, "read")
         if isinstance(path_or_file, io.TextIOBase):
             raise TypeError("the file must be opened in binary mode: its size is in bytes")
-        self._file: Any = open(path_or_file, "rb") if self._opened else path_or_file
+        self._file: Any = open(os.fspath(path_or_file), "rb") if self._opened else path_or_file
         name = getattr(self._file, "name", None)
         self._name = os.fsdecode(name) if isinstance(name, (str, bytes)) else ""
         try:

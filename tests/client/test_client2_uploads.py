@@ -26,6 +26,16 @@ def receive(peer: RawPeer) -> None:
     peer.send(OK)
 
 
+def test_descriptor_is_no_file(connect: Any, tmp_path: Path) -> None:
+    """It would be closed at the end, though somebody else has opened it. True is one, too: standard output."""
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    with open(path, "rb") as file:
+        with pytest.raises(TypeError, match="PathLike"):
+            connect(receive).upload("PUT", "/file", file.fileno())
+        assert file.read() == b"content"
+
+
 @pytest.mark.parametrize("size", [0, 1, 65536, 65537, 1_000_000])
 def test_t5_length_is_the_files(serve: Any, connect: Any, tmp_path: Path, size: int) -> None:
     path = tmp_path / "file.html"
