@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gruvihttp.errors import Error, HttpError, RemoteProtocolError
+from gruvihttp.errors import Error, HttpError, RemoteProtocolError, Timeout
 from gruvihttp.sansio.events import InformationalResponse
 
-__all__ = ["one_too_many", "refused"]
+__all__ = ["one_too_many", "out_of_time", "refused"]
 
 # Each takes memory and answers nothing. A server that sends a 102 per second is given up after a minute.
 _MOST_INFORMATIONAL = 64
@@ -21,6 +21,11 @@ def one_too_many(known: Sequence[InformationalResponse]) -> RemoteProtocolError 
     if len(known) < _MOST_INFORMATIONAL:
         return None
     return RemoteProtocolError(f"more than {_MOST_INFORMATIONAL} informational responses to one request")
+
+
+def out_of_time() -> Timeout:
+    """The error for an exchange that has used up its `Timeouts.total`."""
+    return Timeout("timed out: the exchange as a whole has taken too long", phase="total")
 
 
 def refused(refusal: Error) -> HttpError:

@@ -37,6 +37,7 @@ from greenlet import getcurrent
 
 from gruvihttp.errors import Error, HttpError, IncompleteMessage, Timeout, TransportError, fresh
 from gruvihttp.exchanges.backlog import Backlog
+from gruvihttp.exchanges.faults import out_of_time
 from gruvihttp.exchanges.http1.client_exchange import Http1ClientExchange
 from gruvihttp.exchanges.http1.due import DueResponses, OnInformational
 from gruvihttp.exchanges.turns import Turns, is_alive
@@ -229,7 +230,7 @@ class ResponseReceiver:
 
     def _run_out(self, exchange: Http1ClientExchange) -> Timeout:
         """Give up, because an exchange has used up its total time."""
-        timeout = Timeout("timed out: the exchange as a whole has taken too long", phase="total")
+        timeout = out_of_time()
         error = HttpError("an exchange has used up its total time, and the rest of it may still come")
         self._due.fail(error)
         timeout.unanswered = error.unanswered

@@ -17,6 +17,7 @@ from gevent import get_hub
 from greenlet import getcurrent
 
 from gruvihttp.errors import Error, HttpError, Timeout, TransportError, fresh
+from gruvihttp.exchanges.faults import out_of_time
 from gruvihttp.exchanges.http1.client_exchange import OPEN, SENT, STOPPED, UNSENT, Http1ClientExchange
 from gruvihttp.exchanges.http1.due import OnInformational, owners
 from gruvihttp.exchanges.http1.receiving import ResponseReceiver, interrupted
@@ -168,7 +169,7 @@ class RequestSender(ResponseReceiver):
 
     def _expire_total(self) -> None:
         if self._due.sender is not None:
-            self._due.sender.throw(Timeout("timed out: the exchange as a whole has taken too long", phase="total"))
+            self._due.sender.throw(out_of_time())
 
     def _receive_while_sending(self) -> bool:
         """Output is stuck and input is there: receive it. False if sending should not go on."""

@@ -16,7 +16,7 @@ from threading import get_ident
 from typing import Any, Protocol
 
 from gruvihttp.errors import Error, HttpError, StreamError, Timeout, fresh
-from gruvihttp.exchanges.faults import one_too_many
+from gruvihttp.exchanges.faults import one_too_many, out_of_time
 from gruvihttp.exchanges.wakeups import Wakeups
 from gruvihttp.limits import Timeouts
 from gruvihttp.net.deadline import moment_after
@@ -145,7 +145,7 @@ class Arrivals:
             if not self._wakeups.wait(deadline):
                 raise Timeout(f"timed out: {phase}", phase=phase)
         elif not self._wakeups.wait(total):
-            timeout = Timeout("timed out: the exchange as a whole has taken too long", phase="total")
+            timeout = out_of_time()
             self.give_up(timeout)
             raise fresh(timeout)
 
