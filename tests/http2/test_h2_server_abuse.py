@@ -283,13 +283,13 @@ def test_stream_that_is_taken_too_slowly_is_given_up(serve: Serve, drip: bytes) 
 
 
 def test_streams_that_share_a_narrow_connection_are_not_given_up(serve: Serve) -> None:
-    server = serve(timeouts=Timeouts(write=0.2), limits=Limits(write_rate=10_000))
+    server = serve(timeouts=Timeouts(write=0.2), limits=Limits(write_rate=5000))
     attacker = Attacker(server.address)
     attacker.greet((4, f.HIGHEST_ID))
-    streams = range(1, 20, 2)
+    streams = range(1, 180, 2)
     attacker.say(b"".join(headers(stream, [*GET[:3], (b":path", b"/large")]) for stream in streams))
     for _ in range(60):
-        attacker.say(f.window_update(0, 1000))  # to one of them after the other, each much slower than that rate
+        attacker.say(f.window_update(0, 500))  # for one of them after the other: together they are fast enough
         gevent.sleep(0.01)
     attacker.pause()
     assert attacker.faults == []

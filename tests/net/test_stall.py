@@ -19,7 +19,7 @@ from gruvihttp.testing import memory_pair
 Pair: TypeAlias = tuple[Transport, Transport]
 
 MUCH = bytes(20_000_000)  # more than any socket buffers hold
-STALL = 0.3
+STALL = 0.5
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def read_slowly(channel: Transport, seconds: float) -> int:
 def test_peer_that_reads_slowly_is_waited_for(narrow: Pair) -> None:
     here, there = narrow
     sender = gevent.spawn(here.send, MUCH, stall=STALL)
-    taken = read_slowly(there, 4 * STALL)
+    taken = read_slowly(there, 3 * STALL)
     assert not sender.ready()
     while taken < len(MUCH):
         taken += len(there.receive(moment_after(10)))
