@@ -520,6 +520,36 @@ def test_content_is_closed_once_when_the_client_has_gone(serve: Any, errors: Err
     assert errors() == []
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["yielded", "written"])
+@pytest.mark.parametrize("leave", ["reset", "close"])
+def test_small_pieces_are_made_no_longer_when_the_client_has_gone(
+    serve: Any, errors: Errors, until: Any, leave: str, written: bool
+) -> None:
+    made, closed = [0], []
+
+    def events(environ: Any, start_response: Any) -> Iterator[bytes]:
+        write = start_response("200 OK", [("Content-Type", "text/event-stream")])
+        try:
+            for _ in range(1000):  # far below what is held before a send waits
+                made[0] += 1
+                if written:
+                    write(b"data\n\n")
+                else:
+                    yield b"data\n\n"
+                gevent.sleep(0.001)
+            yield b""
+        finally:
+            closed.append(made[0])
+
+    talk = serve(events).connect()
+    talk.send(GET)
+    talk.read_until(b"data")
+    getattr(talk, leave)()
+    until(lambda: closed)
+    assert closed[0] < 1000
+    assert errors() == []
+
+
 def test_content_is_closed_once_when_the_client_goes_while_the_application_waits(
     serve: Any, errors: Errors, until: Any
 ) -> None:

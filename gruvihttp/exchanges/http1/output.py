@@ -34,6 +34,7 @@ class Http1Output(Http1Phases):
         "common",
         "current",
         "held_bytes",
+        "is_cut",
     )
 
     def __init__(self, channel: Channel, config: ServerConfig) -> None:
@@ -41,6 +42,7 @@ class Http1Output(Http1Phases):
         self.current: Http1ServerExchange | None = None
         self.common = config.common_lines  # of every response
         self.held_bytes = 0
+        self.is_cut = False  # what was held could not be sent, since the peer has gone
         self._held: list[BytesLike] = []
         self._flush_wanted = False
         self._sending = False
@@ -124,7 +126,8 @@ class Http1Output(Http1Phases):
         output = b"".join(self._held)
         try:
             rest = self.channel.try_send(output)
-        except TransportError:  # the worker will meet it, too
+        except TransportError:  # the worker meets it, too, with its next piece
+            self.is_cut = True
             return
         self._tally.sent_bytes += len(output) - len(rest)
         self._held = [rest] if len(rest) else []

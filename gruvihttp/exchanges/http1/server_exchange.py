@@ -35,6 +35,7 @@ class Carrier(Protocol):
     drain_bytes: int
     drains_chunks: bool
     held_bytes: int
+    is_cut: bool
     may_persist: bool
     notes: Any
     owner: Any
@@ -149,7 +150,7 @@ class Http1ServerExchange(ServedExchange):
             self._commit(complete=False)
         else:
             self._hold_content(self._encoder, data)
-        if self.connection.held_bytes < HELD_BYTES:
+        if self.connection.held_bytes < HELD_BYTES and not self.connection.is_cut:
             self.connection.flush_soon()
         else:
             self.connection.flush()
