@@ -221,7 +221,8 @@ def test_watch_a_server(
 
 
 def test_send_files(started: Any, tmp_path: Path) -> None:
-    sending, hinting, adding = code_of("send-files")
+    streaming, sending, hinting, adding = code_of("send-files")
+    stream = run(streaming, {"sleep(1)": "sleep(0)"})["events"]
     (tmp_path / "file").write_bytes(b"content")
     send = run(sending, path=str(tmp_path / "file"))["application"]
 
@@ -231,12 +232,16 @@ def test_send_files(started: Any, tmp_path: Path) -> None:
         yield b"content"
         run(adding, environ=environ)
 
-    for app, hints, trailers in ((send, [], []), (say, [103], ["Digest"])):
+    for app, content, hints, trailers in (
+        (stream, b"data: 0\n\ndata: 1\n\ndata: 2\n\n", [], []),
+        (send, b"content", [], []),
+        (say, b"content", [103], ["Digest"]),
+    ):
         with HttpClient(GUARD) as client:
             client.connect(started(HttpServer(app)))
             client.request("GET", "/")
             response = client.getresponse()
-            assert response.read() == b"content"
+            assert response.read() == content
             assert [one.status for one in response.informational] == hints
             assert [name for name, _ in response.trailers] == trailers
 
