@@ -12,7 +12,7 @@ import pytest
 from gevent.event import Event
 from greenlet import getcurrent
 
-from gruvihttp import HttpClient, HttpError, Timeout, Timeouts, TransportError
+from gruvihttp import HttpClient, HttpError, HttpServer, Timeout, Timeouts, TransportError
 from gruvihttp.compose import Composer
 from gruvihttp.exchanges.http1.client import ClientConnection
 from gruvihttp.exchanges.http1.client_exchange import Http1ClientExchange
@@ -367,6 +367,29 @@ def test_request_names_its_response_whoever_asks(connect: Any) -> None:
     assert [request.getresponse().read() for request in reversed(requests)] == [b"/2", b"/1", b"/0"]
     with pytest.raises(RuntimeError, match="response"):
         requests[0].getresponse()
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_body_is_read_by_one_greenlet_at_a_time(version: str) -> None:
+    go_on = Event()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        write = start_response("200 OK", [])
+        write(b"first ")
+        go_on.wait(10)
+        return [b"second"]
+
+    with HttpServer(application) as server, HttpClient(timeout=10, version=version) as client:
+        server.listen(("127.0.0.1", 0))
+        client.connect(server.address)
+        client.request("GET", "/")
+        response = client.getresponse()
+        reading = gevent.spawn(response.read)
+        let_others_run()
+        with pytest.raises(RuntimeError, match="another greenlet is reading"):
+            response.read()
+        go_on.set()
+        assert reading.get(timeout=10) == b"first second"
 
 
 def test_body_may_be_read_by_another_greenlet_than_collected_it(connect: Any) -> None:

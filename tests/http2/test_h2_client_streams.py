@@ -231,6 +231,21 @@ def test_responses_come_in_the_order_of_requests_for_one_greenlet(converse: Conv
         client.getresponse()
 
 
+def test_greenlet_whose_requests_are_answered_takes_no_others(converse: Converse) -> None:
+    def script(server: FrameServer) -> None:
+        for stream in [server.request().stream for _ in range(2)]:
+            server.answer(stream, b"answer %d" % stream)
+        server.rest()
+
+    client = converse(script)
+    client.request("GET", "/mine")
+    other = gevent.spawn(client.request, "GET", "/other").get(timeout=GUARD)
+    assert client.getresponse().read() == b"answer 1"
+    with pytest.raises(RuntimeError, match="this greenlet"):
+        client.getresponse()
+    assert other.getresponse().read() == b"answer 3"
+
+
 def test_request_gets_its_own_response_before_earlier_ones(converse: Converse) -> None:
     def script(server: FrameServer) -> None:
         server.request()
