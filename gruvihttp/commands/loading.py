@@ -269,6 +269,8 @@ def _binds(function: Callable[..., Any], count: int) -> bool:
 
 # words
 
+_MOST_NAMES = 8  # in one message
+
 
 def _file_of(module: ModuleType) -> str:
     filename: str | None = getattr(module, "__file__", None)
@@ -285,5 +287,5 @@ def _a(value: object) -> str:
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _enumerate(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "") if names else "nothing"
+def _enumerate(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "") if names else "nothing"

@@ -167,10 +167,10 @@ class Prefork:
                 gevent.wait([place.changed, self._stopping], count=1)
         return False
 
-    def tell(self, word: str, content: object = None) -> None:
+    def tell(self, word: str) -> None:
         """Say something to all workers, including those that are about to end."""
         for worker in list(self._alive):
-            gevent.spawn(worker.say, word, content)  # one that hangs does not keep the others from hearing it
+            gevent.spawn(worker.say, word)  # one that hangs does not keep the others from hearing it
 
     def stop(self) -> None:
         """End: let all workers finish what they are at, after the delay. The second call does not wait for that.
