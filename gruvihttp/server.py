@@ -6,7 +6,10 @@ application. Parsing is not known here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from errno import EMFILE
+from time import monotonic
 
 from gevent.event import Event
 
@@ -28,6 +31,10 @@ from gruvihttp.protocol import HttpProtocol
 from gruvihttp.wsgi import Application, WsgiGateway
 
 __all__ = ["HttpServer"]
+
+log = logging.getLogger("gruvihttp.server")
+
+_COMPLAINT_SECONDS = 60.0  # between two complaints about the same
 
 
 class HttpServer(Server):
@@ -119,6 +126,7 @@ class HttpServer(Server):
         self._metrics: HttpServer | None = None
         self._draining = Event()
         self._leaving = False
+        self._complains_at = 0.0  # a moment of time.monotonic()
         self._admission: Admission | None = None
         if config.limits.active_requests is not None:
             self._admission = Admission(config.limits.active_requests, config.timeouts.turn)
@@ -174,6 +182,14 @@ class HttpServer(Server):
         if self._probe_paths != (None, None):
             handler = Probes(handler, lambda: self.stats()["ready"], *self._probe_paths)
         return handler
+
+    def accept_failed(self, exc: OSError) -> None:
+        """See `Server.accept_failed`: logged, once a minute at most."""
+        now = monotonic()
+        if now >= self._complains_at:
+            self._complains_at = now + _COMPLAINT_SECONDS
+            advice = ": raise the limit of open files, or lower Limits.connections" if exc.errno == EMFILE else ""
+            log.error("cannot accept connections, which wait (%s)%s", exc.strerror, advice)
 
     # -- what it does ------------------------------------------------------------------------------------------
 

@@ -51,7 +51,8 @@ class Listener:
     """One listening socket. Calls ``on_accept(sock, peer_address)`` in the hub for each new connection.
 
     Before that, ``may_accept(is_wanted)`` is asked, where ``is_wanted()`` tells whether there is one. If it says no
-    although there is one, it must pause the listener.
+    although there is one, it must pause the listener. ``on_failure(error)`` is called when the system cannot give us a
+    connection that waits; we try again soon.
     """
 
     ACCEPTS_PER_WAKE = 64  # then the established connections have their turn
@@ -61,11 +62,13 @@ class Listener:
         sock: RawSocket,
         on_accept: Callable[[RawSocket, Address], object],
         may_accept: MayAccept | None = None,
+        on_failure: Callable[[OSError], object] | None = None,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._on_accept = on_accept
         self._may_accept = may_accept
+        self._on_failure = on_failure
         self._loop = get_hub().loop
         self._watcher = self._loop.io(sock.fileno(), 1)
         self._rest: Any = None  # the timer of a back-off
@@ -122,6 +125,8 @@ class Listener:
                 if exc.errno in _GONE:
                     continue
                 self._take_rest()
+                if self._on_failure is not None:
+                    self._on_failure(exc)
                 return False
             self._rest_seconds = _REST_SECONDS
             sock = _socket.socket(self._sock.family, self._sock.type, self._sock.proto, descriptor)
@@ -158,6 +163,7 @@ def open_listeners(
     address: Address,
     on_accept: Callable[[RawSocket, Address], object],
     may_accept: MayAccept | None = None,
+    on_failure: Callable[[OSError], object] | None = None,
     *,
     family: int = 0,
     flags: int = 0,
@@ -171,13 +177,13 @@ def open_listeners(
     Raises TransportError with errno and a message that names the address.
     """
     if not isinstance(address, (tuple, str, bytes)):
-        return [Listener(take_over(address), on_accept, may_accept)]
+        return [Listener(take_over(address), on_accept, may_accept, on_failure)]
     candidates = resolve(address, family, flags, passive=True)
     sockets = _bind_all(candidates)
     listeners = []
     try:
         for sock in sockets:
-            listener = Listener(sock, on_accept, may_accept)
+            listener = Listener(sock, on_accept, may_accept, on_failure)
             listeners.append(listener)
             if _is_path(listener.address):
                 listener.own_path()

@@ -118,7 +118,14 @@ class Server(Endpoint):
             self._admit(sock, ssl, peer, has_header(peer))
 
         opened = open_listeners(
-            address, accepted, self._may_accept, family=family, flags=flags, backlog=backlog, mode=mode
+            address,
+            accepted,
+            self._may_accept,
+            self.accept_failed,
+            family=family,
+            flags=flags,
+            backlog=backlog,
+            mode=mode,
         )
         self._listeners += opened
         if not self._crowded:
@@ -168,6 +175,12 @@ class Server(Endpoint):
         """Hook: a TLS handshake failed, or a PROXY header that should have come did not.
 
         Ports are scanned all day long, so by default it is only counted.
+        """
+
+    def accept_failed(self, exc: OSError) -> None:
+        """Hook: the system cannot give us a connection that waits, as when too many files are open. Must not block.
+
+        Called each time that this is tried: ten times a second at first, then once.
         """
 
     def create_protocol(self, transport: Transport) -> MessageProtocol:

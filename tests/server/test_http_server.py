@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -482,3 +483,34 @@ def test_worker_greenlets_are_those_of_gevent(serve: Any) -> None:
 
     serve(application).get()
     assert isinstance(current[0], gevent.Greenlet)
+
+
+# the system
+
+
+def test_connections_that_cannot_be_accepted_are_complained_of_once_and_served_later(
+    serve: Any, errors: Callable[[], list[str]], until: Any
+) -> None:
+    served = serve(ok)
+    talk, late = served.connect(), socket.socket()
+    assert talk.get().status == 200
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (late.fileno() + 1, limits[1]))
+    held = []
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                held.append(os.dup(0))
+        late.connect(served.server.address)
+        late.sendall(GET)
+        until(errors)
+        gevent.sleep(0.25)  # it is tried again
+        assert talk.get().status == 200
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    advice = "raise the limit of open files, or lower Limits.connections"
+    assert errors() == [f"cannot accept connections, which wait (Too many open files): {advice}"]
+    until(lambda: served.server.accepted == 2)
+    late.close()
