@@ -453,7 +453,7 @@ def test_timer_strikes_in_content_that_never_makes_anybody_wait(connect: Any) ->
     with pytest.raises(gevent.Timeout), gevent.Timeout(0):
         while piece := response.read(4096):
             read_bytes += len(piece)
-    assert read_bytes <= 1 << 20
+    assert read_bytes <= 1 << 21
     with pytest.raises(HttpError):
         client.request("GET", "/")
 
