@@ -57,10 +57,12 @@ class OriginConnection:
                 on_dead()
 
         self.transport.park(look)
+        self.transport.keep_loop(alive=False)
 
     def unwatch(self) -> None:
         """Stop watching."""
         self.transport.unpark()
+        self.transport.keep_loop(alive=True)
 
 
 class SharedConnection(OriginConnection):
@@ -87,12 +89,14 @@ class SharedConnection(OriginConnection):
     def watch(self, on_dead: Callable[[], object]) -> None:
         """Call `on_dead` when the server takes no more requests, or goes."""
         self.driver.on_refused = on_dead
+        self.transport.keep_loop(alive=False)
         if not self.usable:
             on_dead()
 
     def unwatch(self) -> None:
         """Stop watching."""
         self.driver.on_refused = None
+        self.transport.keep_loop(alive=True)
 
 
 class _ProxyProtocol(HttpProtocol):

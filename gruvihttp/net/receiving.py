@@ -164,6 +164,14 @@ class Receiving:
         if self._reader is None and not self.closed:
             self._watcher.callback = self._watcher.stop
 
+    def keep_loop(self, *, alive: bool) -> None:
+        """Whether the hub's loop goes on for the sake of what may be received here, as it does unless told otherwise.
+
+        Without it, ``gevent.wait()`` returns although somebody is parked. Not for as long as a greenlet waits.
+        """
+        if not self.closed:
+            self._watcher.ref = alive
+
     def park_and_drop(self, most_bytes: int, ended: Callable[[bool], object]) -> None:
         """Have what comes dropped in the hub, so that our last bytes are not lost to a reset, until that is over.
 

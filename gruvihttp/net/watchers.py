@@ -19,6 +19,7 @@ class Watcher(Protocol):
     """One of gevent, with what its type stubs leave out: its callback may be replaced while it is active."""
 
     active: bool
+    ref: bool
     callback: Callable[..., object] | None
 
     def start(self, callback: Callable[..., object], *args: object) -> None: ...

@@ -126,16 +126,21 @@ def test_idle_connections_that_are_watched_are_closed_when_their_thread_ends(
     all_gone()
 
 
-def test_shared_connections_of_a_thread_are_closed_when_it_ends(
-    make_site: Any, authority: Any, end: Callable[[], None]
-) -> None:
-    contexts = [ssl.create_default_context(purpose) for purpose in (ssl.Purpose.CLIENT_AUTH, ssl.Purpose.SERVER_AUTH)]
-    authority.issue_cert("127.0.0.1").configure_cert(contexts[0])
-    authority.configure_trust(contexts[1])
-    for context in contexts:
+@pytest.fixture
+def contexts(authority: Any) -> list[ssl.SSLContext]:
+    """For a server and its client, which agree on HTTP/2."""
+    made = [ssl.create_default_context(purpose) for purpose in (ssl.Purpose.CLIENT_AUTH, ssl.Purpose.SERVER_AUTH)]
+    authority.issue_cert("127.0.0.1").configure_cert(made[0])
+    authority.configure_trust(made[1])
+    for context in made:
         context.set_alpn_protocols(["h2"])
-    site = make_site(context=contexts[0])
+    return made
 
+
+def test_shared_connections_of_a_thread_are_closed_when_it_ends(
+    make_site: Any, contexts: list[ssl.SSLContext], end: Callable[[], None]
+) -> None:
+    site = make_site(context=contexts[0])
     of_thread = threading.local()
 
     def ask() -> None:
@@ -150,6 +155,34 @@ def test_shared_connections_of_a_thread_are_closed_when_it_ends(
     with gevent.Timeout(GUARD_SECONDS, AssertionError("connections stay open")):
         while site.server.connections:
             gevent.idle()
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
+def test_idle_connections_do_not_keep_the_loop_alive(
+    make_site: Any, contexts: list[ssl.SSLContext], http2: bool, monkeypatch: Any
+) -> None:
+    """A script that ends with ``gevent.wait()`` ends when its work is done, not when the server loses patience."""
+    monkeypatch.setattr("gruvihttp.pool.slots._LOOK_SECONDS", 0.01)
+    site = make_site(context=contexts[0] if http2 else None)
+
+    def job() -> None:
+        pool = HttpPool(ssl=contexts[1], http2=http2)
+        assert gevent.spawn(pool.get, site.url).get().ok
+        assert gevent.wait(timeout=GUARD_SECONDS)
+        assert pool.counts == (0, 1, 0)
+        asking = gevent.spawn(pool.get, site.url + "/held")
+        assert gevent.wait(timeout=GUARD_SECONDS)  # as long as somebody waits, the loop goes on
+        assert asking.get(block=False).ok
+        pool.close()
+
+    def release() -> None:
+        while len(site.asked) < 2:
+            gevent.idle()
+        site.held.set()
+
+    gevent.spawn(release)
+    run_in_thread(job)
+    assert len(site.peers) == 1
 
 
 def test_a_pool_that_is_forgotten_closes_its_idle_connections_at_once(
