@@ -92,6 +92,7 @@ class Sender:
         """Send content that the caller will not change."""
         stream.queue.append(content)
         stream.queued_bytes += len(content)
+        self._streams.queued_bytes += len(content)
         self.make_ready(stream)
 
     def end(self, stream: Stream) -> None:
@@ -209,6 +210,7 @@ class Sender:
             if stream.queued_bytes >= LOW_WATER_BYTES > left:
                 self.relieved.append(stream)
             stream.queued_bytes = left
+            self._streams.queued_bytes -= length
             stream.send_window -= length
             self.window -= length
             produced += head_bytes + length

@@ -89,12 +89,13 @@ class Streams:
     application is done with it; if a reset alone freed it, a client could start any number of applications.
     """
 
-    __slots__ = ("_allowance", "_forgotten", "_gaps", "_resets", "by_id", "highest", "taken")
+    __slots__ = ("_allowance", "_forgotten", "_gaps", "_resets", "by_id", "highest", "queued_bytes", "taken")
 
     def __init__(self, allowance: Allowance) -> None:
         self.by_id: dict[int, Stream] = {}
         self.highest = 0  # of those that the peer has begun
         self.taken = 0
+        self.queued_bytes = 0  # of all streams
         self._allowance = allowance
         self._resets: OrderedDict[int, None] = OrderedDict()
         self._forgotten = 0  # the highest id that has left `_resets`
@@ -149,6 +150,7 @@ class Streams:
 
     def _close(self, stream: Stream) -> None:
         stream.closed = True
+        self.queued_bytes -= stream.queued_bytes
         stream.drop_output()
         self.by_id.pop(stream.id, None)
         if stream.released:

@@ -164,6 +164,11 @@ class H2Engine:
             return 0
         return min(stream.send_window if stream.id else self._sender.stream_window, self._sender.window)
 
+    def fits(self, stream: Stream) -> bool:
+        """Whether the windows let all leave that is queued for a stream, and what is queued for others besides."""
+        queued = stream.queued_bytes
+        return not queued or (queued <= self.window(stream) and self._streams.queued_bytes <= self._sender.window)
+
     # what comes
 
     def receive(self, data: bytes, now: float | None = None) -> list[tuple[Stream, Event]]:

@@ -695,6 +695,27 @@ def test_stream_that_lost_its_window_gives_up_its_turn(client: Any) -> None:
     assert side.sends() == ["Data 1 content"]
 
 
+def test_content_fits_into_the_windows_together_with_what_others_have_queued(server: Any) -> None:
+    side = server(request(1) + request(3))
+    first, second = side.stream(1), side.stream(3)
+    for stream in (first, second):
+        side.engine.send_head(stream, Response(status_code=200))
+        assert side.engine.fits(stream)
+        side.engine.offer(stream, bytes(40_000), end=True)
+    assert not side.engine.fits(second)
+    side.engine.reset(first)
+    assert side.engine.fits(second)
+    side.sends()
+    assert (second.queued_bytes, side.engine.fits(second)) == (0, True)
+    side.gets(request(5))
+    third = side.stream(5)
+    side.engine.send_head(third, Response(status_code=200))
+    side.engine.offer(third, bytes(25_535))
+    assert side.engine.fits(third)
+    side.engine.offer(third, b"x")
+    assert not side.engine.fits(third)
+
+
 def test_queue_that_falls_below_the_mark_is_told_once(client: Any) -> None:
     side = client([(0x4, 1 << 20)])
     side.gets(f.window_update(0, 1 << 20))

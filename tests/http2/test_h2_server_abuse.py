@@ -260,6 +260,20 @@ def test_stream_whose_window_stays_shut_is_given_up(serve: Serve) -> None:
     assert attacker.statuses[GOOD] == b"200"
 
 
+def test_streams_that_together_exceed_a_window_are_given_up_beside_one_that_runs(serve: Serve) -> None:
+    server = serve(timeouts=Timeouts(write=0.05))
+    attacker = Attacker(server.address)
+    attacker.greet()
+    share = [*GET[:3], (b":path", b"/share")]  # each alone would fit into the connection's window
+    attacker.say(headers(1, SLOW) + b"".join(headers(number, share) for number in (3, 5, 7)))
+    attacker.hear_until(lambda: len(attacker.faults) == 2)
+    assert attacker.faults == ["RST 5 CANCEL", "RST 7 CANCEL"]
+    assert server.stats()["active_requests"] == 1
+    attacker.say(f.window_update(0, 65535))
+    attacker.hear_until(lambda: 3 in attacker.ended)
+    assert len(attacker.content[3]) == 40_000
+
+
 @pytest.mark.parametrize(
     "drip",
     [

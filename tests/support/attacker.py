@@ -20,6 +20,7 @@ __all__ = ["GET", "SLOW", "Attacker", "Fields", "Held", "block", "data", "header
 
 GUARD = 10.0
 Fields = list[tuple[bytes, bytes]]
+_SIZES = {"/large": 1_000_000, "/share": 40_000}
 
 GET = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")]
 SLOW = [*GET[:3], (b":path", b"/slow")]
@@ -110,7 +111,7 @@ class Held:
         if environ["PATH_INFO"] == "/slow":
             assert self.opened.wait(GUARD)
         start_response("200 OK", [])
-        return [b"x" * 1_000_000] if environ["PATH_INFO"] == "/large" else [b"index"]
+        return [b"x" * _SIZES[environ["PATH_INFO"]]] if environ["PATH_INFO"] in _SIZES else [b"index"]
 
 
 @contextmanager

@@ -172,8 +172,7 @@ class Http2ClientExchange:
 
     def _await_windows(self) -> None:
         """If the peer's windows do not allow what is queued to leave, wait until it has."""
-        stream = self._stream
-        if stream.queued_bytes > max(self._connection.engine.window(stream), 0):
+        if not self._connection.engine.fits(self._stream):
             self._connection.await_empty(self.arrivals)
             self._await_queue(0)
 

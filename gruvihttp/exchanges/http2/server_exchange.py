@@ -151,7 +151,7 @@ class Http2ServerExchange(Http2Input):
         if self.ending is DETACHED:
             return
         self._give_rest(content)
-        if self.stream.queued_bytes > max(self._engine.window(self.stream), 0):
+        if not self._engine.fits(self.stream):
             self.connection.await_end(self)  # otherwise a client that does not take it would go unnoticed
             self._await_queue(0, self.connection.write_timeout)
         self.ending = COMPLETE
