@@ -61,6 +61,11 @@ class SharedCourier(Courier):
             place = self._in_slot(call)
             shared = isinstance(place, Share)
             return place
+        except Error:
+            raise
+        except BaseException:  # which says nothing about the origin
+            finding.interrupted = True
+            raise
         finally:
             self._shares.end_finding(origin, finding, shared=shared)
 

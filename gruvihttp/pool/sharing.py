@@ -56,14 +56,14 @@ class Share:
 
 
 class Finding:
-    """A greenlet is finding out what an origin speaks. `failed`: no connection could be made."""
+    """A greenlet is finding out what an origin speaks. `interrupted`: it was kept from that, and another one has to."""
 
-    __slots__ = ("failed", "over", "waiting")
+    __slots__ = ("interrupted", "over", "waiting")
 
     def __init__(self, waiting: Wakeups) -> None:
         self.waiting = waiting
         self.over = False
-        self.failed = False
+        self.interrupted = False
 
 
 class Shares:
@@ -127,20 +127,19 @@ class Shares:
         if origin in self._unshared:
             self._unshared.move_to_end(origin)
             return None
-        finding = self._findings.get(origin)
-        if finding is None:
-            finding = self._findings[origin] = Finding(Wakeups(self._loop))
-            return finding
         deadline = moment_after(seconds)
-        while not finding.over:
-            if not finding.waiting.wait(deadline):
-                raise Timeout(f"timed out: no connection to {origin} was made in {seconds:g} s", phase="pool")
-        return None
+        while (finding := self._findings.get(origin)) is not None:
+            while not finding.over:
+                if not finding.waiting.wait(deadline):
+                    raise Timeout(f"timed out: no connection to {origin} was made in {seconds:g} s", phase="pool")
+            if not finding.interrupted:
+                return None
+        finding = self._findings[origin] = Finding(Wakeups(self._loop))
+        return finding
 
     def end_finding(self, origin: Hashable, finding: Finding, *, shared: bool | None) -> None:
         """Whether its connections can be shared; None: none could be made."""
         finding.over = True
-        finding.failed = shared is None
         self._findings.pop(origin, None)
         if shared:
             self._unshared.pop(origin, None)

@@ -477,3 +477,23 @@ def test_proxy_carries_http2_in_a_tunnel(
     for _ in range(3):
         assert pool.get(f"{site.url}/told").version == (2, 0)
     assert len(site.peers) == len(proxy.connections) == 1
+
+
+def test_when_the_first_is_killed_while_it_connects_one_other_does(
+    make_pool: MakePool, offering: ssl.SSLContext, site: Site, serve: Any
+) -> None:
+    silent = serve(RawPeer.read_to_end)
+    made: list[Any] = []
+
+    def address_of(origin: Any) -> Any:
+        made.append(origin)
+        return silent.address if len(made) == 1 else ("127.0.0.1", site.port)
+
+    pool = make_pool(http2=True, ssl=offering, address_of=address_of)
+    first = gevent.spawn(pool.get, site.url)
+    others = [gevent.spawn(pool.get, site.url) for _ in range(5)]
+    silent.wait_for_connections()
+    first.kill()
+    gevent.joinall(others, timeout=GUARD, raise_error=True)
+    assert len(made) == 2
+    assert pool.counts == (0, 1, 0)
