@@ -118,6 +118,7 @@ STREAM_ENDS: dict[str, tuple[bytes, list[str]]] = {
     "priority and padding in HEADERS": (
         f.frame(f.HEADERS, 0x2D, 1, b"\x03" + bytes(5) + block(GET) + bytes(3)), BOTH
     ),
+    "priority in HEADERS": (f.frame(f.HEADERS, 0x25, 1, bytes(5) + block(GET)), BOTH),
     "padded DATA": (
         upload(1) + f.frame(f.DATA, f.PADDED, 1, b"\x02hello\0\0")
         + f.frame(f.DATA, f.PADDED | f.END_STREAM, 1, b"\0!"),
