@@ -13,6 +13,7 @@ from gruvihttp.limits import Limits, Timeouts
 GUARD = 10.0
 HEADERS, GOAWAY = 1, 7  # types of frames
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 def ok(environ: Any, start_response: Any) -> list[bytes]:
@@ -34,8 +35,8 @@ class Slow:
         return ok(environ, start_response)
 
 
-def full(serve: Any, application: Any, most: int, **options: Any) -> Any:
-    return serve(application, limits=Limits(connections=most, **options))
+def full(serve: Any, application: Any, most: int, timeouts: Timeouts | None = None, **options: Any) -> Any:
+    return serve(application, limits=Limits(connections=most, **options), timeouts=timeouts)
 
 
 def test_limit_is_gruvis_attribute_too(serve: Any) -> None:
@@ -86,6 +87,25 @@ def test_handshake_that_lasts_makes_room(
     assert talk.get().status == 200
     assert served.server.stats()["evicted"] == 1
     assert silent[0].is_cut()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(b"GET / HT", id="half-a-head"),
+        pytest.param(PREFACE, id="preface-alone"),
+        pytest.param(PREFACE + bytes(3) + b"\x04" + bytes(5), id="settings-unacknowledged"),
+        pytest.param(PREFACE + bytes(3) + b"\x04" + bytes(5) + b"\0\0\1\1\0\0\0\0\1\x82", id="half-a-section"),
+    ],
+)
+def test_request_that_is_long_on_its_way_makes_room(serve: Any, until: Any, said: bytes) -> None:
+    served = full(serve, ok, 2, timeouts=Timeouts(head=3600, first_byte=3600))
+    for _ in range(2):
+        served.connect().say(said)
+    until(lambda: served.server.accepted == 2)
+    assert served.get().status == 200
+    assert served.server.stats()["evicted"] == 1
+    assert len(served.server.connections) == 2
 
 
 def test_newcomer_over_tls_is_served(serve: Any, server_tls: Any, client_tls: Any) -> None:

@@ -80,19 +80,20 @@ class Http1Parking(Http1Input):
                 self._close()
 
     def idle_since(self) -> float | None:
-        """See `gruvihttp.net.room.Leaver`. A connection that has had no request yet counts as idle a moment later."""
+        """See `gruvihttp.net.room.Leaver`. One whose first request, or whose next head, is on its way has a moment."""
+        if self.phase is HEAD:
+            return self.since + _FRESH_SECONDS
         if self.phase is not IDLE or not self.may_persist:
             return None
         return self.since + _FRESH_SECONDS if self._is_fresh else self.since
 
     def evict(self) -> bool:
         """Close, because another client needs the place. False if a request has arrived, which is answered then."""
-        if self.phase is IDLE:
+        if self.phase is IDLE or self.phase is HEAD:
             self._readable()
-        if self.phase is not IDLE:
-            return self.phase is CLOSED
-        self._close()
-        return True
+        if self.phase is IDLE or self.phase is HEAD:
+            self._close()
+        return self.phase is CLOSED
 
     def _listen(self) -> None:
         if not self._parked:

@@ -56,6 +56,9 @@ class Wait(Enum):
     HANDLER = "handlers run, each with timeouts of its own"
 
 
+_BEFORE_REQUESTS = (Wait.REQUEST, Wait.HEAD, Wait.SETTINGS)
+
+
 class Http2Phases:
     """A connection that is in a phase, and waits."""
 
@@ -87,10 +90,12 @@ class Http2Phases:
         raise NotImplementedError
 
     def idle_since(self) -> float | None:
-        """See `gruvihttp.net.room.Leaver`. A connection that has had no request yet counts as idle a moment later."""
-        if self._wait is not Wait.REQUEST or self._phase is not OPEN:
+        """See `gruvihttp.net.room.Leaver`. One whose first request, or whose next head, is on its way has a moment."""
+        if self._phase is not OPEN or self._running:
             return None
-        return self._since + _NOTICE_SECONDS if self._is_fresh else self._since
+        if self._wait is Wait.REQUEST and not self._is_fresh:
+            return self._since
+        return self._since + _NOTICE_SECONDS if self._wait in _BEFORE_REQUESTS else None
 
     @property
     def draining(self) -> bool:

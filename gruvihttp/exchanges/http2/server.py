@@ -85,9 +85,12 @@ class Http2ServerConnection(Http2Phases):
     def evict(self) -> bool:
         """Leave, because another client needs the place. False if a request has arrived, which is answered then."""
         self._readable()
-        if self._wait is not Wait.REQUEST or self._phase is not OPEN:
+        if self.idle_since() is None:
             return self._phase is CLOSED
-        self._go_away()
+        if self._wait is Wait.REQUEST:
+            self._go_away()
+        else:
+            self._lose()  # it has not got so far that it would wait for a goodbye
         return True
 
     def content_patience(self, exchange: Http2Input) -> float | None:
