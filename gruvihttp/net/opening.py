@@ -73,25 +73,30 @@ class Client(Endpoint):
         super().__init__(protocol_factory, timeout)
         self._transport: Transport | None = None
         self._protocol: MessageProtocol | None = None
-        self._connecting = False
+        self._attempt: object = None  # the call of `connect` that is under way
 
     def connect(self, address: Address, ssl: TlsOption = False, **kwargs: Any) -> None:  # Any: create_connection's
         """Connect; the keywords are those of `create_connection`. The timeout is this client's unless given.
 
         A client that could not connect, or that was closed, may connect again: such errors are `retryable`.
-        Raises RuntimeError when it is connected or connecting.
+        Raises RuntimeError when it is connected or connecting, HttpError when it is closed meanwhile.
         """
-        if self._connecting or self.connected:
+        if self._attempt is not None or self.connected:
             raise RuntimeError("already connected")
         kwargs["timeout"] = timeout_or_default(kwargs.get("timeout", -1), self.timeout)
-        self._connecting = True
+        self._attempt = attempt = object()
         try:
-            self._transport, self._protocol = self._open(address, ssl, **kwargs)
+            transport, protocol = self._open(address, ssl, **kwargs)
+            if self._attempt is not attempt:
+                transport.abort()
+                raise HttpError("the client was closed while it was connecting")
+            self._transport, self._protocol = transport, protocol
         except Error as exc:
             exc.retryable = True  # there was nothing to send a request on
             raise
         finally:
-            self._connecting = False
+            if self._attempt is attempt:
+                self._attempt = None
 
     def _open(self, address: Address, ssl: TlsOption, **kwargs: Any) -> tuple[Transport, MessageProtocol]:
         return create_connection(self._protocol_factory, address, ssl, **kwargs)
@@ -117,6 +122,7 @@ class Client(Endpoint):
 
     def close(self) -> None:
         """Close the connection. Everything written has been handed to the system before. Idempotent."""
+        self._attempt = None
         transport, self._transport, self._protocol = self._transport, None, None
         if transport is not None:
             transport.close()

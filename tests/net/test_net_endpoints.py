@@ -193,6 +193,20 @@ def test_connecting_client_does_not_connect(echo: ScriptedPeer) -> None:
         connecting.get(timeout=10)
 
 
+def test_client_that_is_closed_while_it_connects_stays_closed(echo: ScriptedPeer) -> None:
+    client = Client(Passive)
+    connecting = gevent.spawn(client.connect, echo.address)
+    gevent.sleep(0)
+    client.close()
+    client.connect(echo.address)  # somebody else's; it is not taken away again
+    with pytest.raises(HttpError, match="closed"):
+        connecting.get(timeout=10)
+    client.transport.write(b"x")
+    assert client.transport.receive() == b"x"
+    client.close()
+    assert not client.connected
+
+
 def test_client_connects_again_after_close(echo: ScriptedPeer) -> None:
     client = Client(Passive)
     for _ in range(3):
