@@ -77,8 +77,6 @@ class HttpClient(Client):
 
         `timeout` bounds the whole: resolving, connecting, the TLS handshake, with Timeouts each by its own.
         """
-        self._hostname = address[0] if isinstance(address, tuple) else None
-        self._port = address[1] if proxy is not None and isinstance(address, tuple) else None
         timeouts = self._timeouts if timeout == -1 else timeout
         if isinstance(timeouts, Timeouts):
             timeout = timeouts.connect
@@ -91,6 +89,8 @@ class HttpClient(Client):
         if ssl is True and self._alpn:
             ssl = _default_context(self._alpn)
         proxy = kwargs.pop("proxy")
+        self._hostname = address[0] if isinstance(address, tuple) else None
+        self._port = address[1] if proxy is not None and isinstance(address, tuple) else None
         if proxy is None:
             return super()._open(address, ssl, **kwargs)
         deadline = moment_after(kwargs.pop("timeout"))

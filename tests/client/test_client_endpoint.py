@@ -191,6 +191,19 @@ def test_g50_properties_are_readable_on_both_sides(serve: Any, connect: Any) -> 
     assert HttpProtocol(False, server_name="x").server_name == "x"
 
 
+def test_s01_refused_connect_changes_nothing_of_the_one_under_way(serve: Any) -> None:
+    peer = serve(replies(OK))
+    with HttpClient(timeout=10) as client:
+        connecting = gevent.spawn(client.connect, peer.address)
+        gevent.sleep(0)
+        with pytest.raises(RuntimeError, match="already connected"):
+            client.connect(("other.example", 80))
+        connecting.get(timeout=10)
+        client.request("GET", "/")
+        client.getresponse().read()
+    assert f"\r\nHost: 127.0.0.1:{peer.port}\r\n".encode() in peer.received
+
+
 @pytest.mark.parametrize("timeout", ["5", -1, float("nan"), b""], ids=repr)
 def test_timeout_that_is_no_time_is_refused(timeout: Any) -> None:
     with pytest.raises(ValueError, match="timeout must be a number of seconds"):
