@@ -171,10 +171,10 @@ class ClientConnection(RequestSender):
 
     def _head(self, method: bytes, target: bytes, outline: Outline) -> bytes:
         """The head of a request. All after the target is kept for the next request, which often has the same fields."""
-        version, fields, *_ = outline
+        fields = outline.fields
         if fields is not self._tail_fields:
             self._tail_fields = fields
-            self._tail = write_request(method, target, version, fields)[len(method) + len(target) + 1 :]
+            self._tail = write_request(method, target, outline.version, fields)[len(method) + len(target) + 1 :]
         return b"%b %b%b" % (method, target, self._tail)
 
     # requests in pieces
