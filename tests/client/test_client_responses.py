@@ -305,9 +305,6 @@ def test_s19_text_wrapper_of_the_standard_library_works(ask: Any) -> None:
         io.TextIOWrapper(response.body, "utf-8").read()
 
 
-NO_BODY = b"HTTP/1.1 %b\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
 @pytest.mark.parametrize(
     ("method", "answer"),
     [
