@@ -135,7 +135,8 @@ class Connection:
 
         Nothing is parsed here: call `next_event` until it gives NEED_DATA or PAUSED.
         """
-        self._reader.receive_data(data if type(data) is bytes else bytes(data or b""))
+        # through memoryview: bytes(5) would be five zeros
+        self._reader.receive_data(data if type(data) is bytes else bytes(memoryview(data or b"")))
 
     def next_event(self) -> Any:
         """The next event, NEED_DATA, or PAUSED.

@@ -99,6 +99,14 @@ def test_content_of_known_length_has_no_chunk_flags() -> None:
     assert events_of(server, b"lo" + GET) == [Data(b"lo"), EndOfMessage(), PAUSED]
 
 
+@pytest.mark.parametrize("data", ["GET / HTTP/1.1", 5, [71, 69, 84]], ids=["str", "int", "list"])
+def test_what_is_no_bytes_is_refused(data: Any) -> None:
+    server = Connection(SERVER)
+    with pytest.raises(TypeError, match="a bytes-like object is required, not"):
+        server.receive_data(data)
+    assert server.trailing_data == (b"", False)
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_bytes_may_come_in_any_bytes_like_object(kind: Any) -> None:
     server = Connection(SERVER)
