@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from gruvihttp.net.sockets import Address
 
-__all__ = ["Networks"]
+__all__ = ["Networks", "meant_by"]
 
 _MOST_ANSWERS = 1024
 
@@ -59,6 +59,14 @@ class Networks:
     def has_unix(self) -> bool:
         """Whether peers at Unix sockets are among them."""
         return self._unix
+
+
+def meant_by(option: bool | Iterable[str]) -> Callable[[Address], bool]:
+    """Whether an option that is True, False, or what `Networks` takes, means the peer at an address. Raises as that."""
+    if isinstance(option, bool):
+        return lambda peer: option
+    networks = Networks(option)
+    return lambda peer: peer in networks
 
 
 def _network(name: str) -> IPv4Network | IPv6Network:

@@ -22,7 +22,7 @@ from gruvihttp.net.deadline import Alarm, moment_after, timeout_or_default
 from gruvihttp.net.endpoint import Endpoint, ProtocolFactory
 from gruvihttp.net.interrupts import interrupted_by
 from gruvihttp.net.listening import Listener, open_listeners
-from gruvihttp.net.networks import Networks
+from gruvihttp.net.networks import meant_by
 from gruvihttp.net.protocol import MessageProtocol
 from gruvihttp.net.room import Handshake, Room
 from gruvihttp.net.sockets import Address, RawSocket, format_address
@@ -112,7 +112,7 @@ class Server(Endpoint):
         if self._closing:
             raise RuntimeError("this server has been closed")
         check_server_option(ssl)
-        has_header = _senders(proxy_protocol)
+        has_header = meant_by(proxy_protocol)
 
         def accepted(sock: RawSocket, peer: Address) -> None:
             self._admit(sock, ssl, peer, has_header(peer))
@@ -396,11 +396,3 @@ class Server(Endpoint):
     def __repr__(self) -> str:
         where = ", ".join(map(format_address, self.addresses)) or "not listening"
         return f"<{type(self).__name__} {where}, {len(self._connections)} connections>"
-
-
-def _senders(proxy_protocol: bool | Iterable[str]) -> Callable[[Address], bool]:
-    """Whether a connection from an address begins with a PROXY header."""
-    if isinstance(proxy_protocol, bool):
-        return lambda peer: proxy_protocol
-    networks = Networks(proxy_protocol)
-    return lambda peer: peer in networks
