@@ -622,6 +622,19 @@ def test_g28_str_is_encoded_by_charset(wire: Any) -> None:
     assert parts(wire(act))[2] == b"3\r\n\xe2\x82\xac\r\n0\r\n\r\n"
 
 
+def test_charset_with_a_state_gets_its_end(wire: Any) -> None:
+    def act(client: HttpClient) -> None:
+        request = client.request("POST", "/", [("Content-Type", "text/plain; charset=iso-2022-jp")], None)
+        request.write("\u65e5")
+        request.write("\u672c")
+        request.end_request()
+
+    chunks = parts(wire(act))[2]
+    assert re.sub(rb"[0-9a-f]+\r\n([^\r]*)\r\n", rb"\1", chunks).removesuffix(b"\r\n") == (
+        "\u65e5\u672c".encode("iso-2022-jp")
+    )
+
+
 def test_g28_str_that_cannot_be_encoded_leaves_the_request_open(wire: Any) -> None:
     def act(client: HttpClient) -> None:
         request = client.request("POST", "/", body=None)
