@@ -46,7 +46,7 @@ def haproxy(server: HttpServer, tmp_path: Path) -> Iterator[Callable[[str], str]
         configuration.write_text(
             f"""
 global
-    maxconn 100
+    maxconn 1000
 defaults
     mode http
     timeout connect 10s

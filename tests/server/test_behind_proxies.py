@@ -43,7 +43,7 @@ class Haproxy:
         configuration.write_text(
             f"""
 global
-    maxconn 100
+    maxconn 1000
 defaults
     timeout connect 10s
     timeout client 30s
