@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -13,6 +15,7 @@ from frameserver import FrameServer, Heard
 from gevent.event import Event
 
 from gruvihttp import Http2Client, StreamError, Timeout, Timeouts
+from gruvihttp.net.deadline import moment_after
 from gruvihttp.sansio import frames as f
 from gruvihttp.sansio.h2errors import ErrorCode
 from gruvihttp.sansio.h2settings import INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE
@@ -571,6 +574,31 @@ def test_server_that_reads_nothing_times_out(converse: Converse) -> None:
     assert caught.value.phase == "write"
     with pytest.raises((Timeout, OSError)):
         waiting.get(timeout=GUARD)
+    over.set()
+
+
+def test_server_that_reads_slowly_is_waited_for(converse: Converse) -> None:
+    """It takes some bytes every now and then, too little for our system to say that there is room."""
+
+    def script(server: FrameServer) -> None:
+        channel = server.peer.channel
+        channel.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        server.say(f.window_update(0, 1 << 30))
+        server.request()
+        end = monotonic() + 4 * stall
+        while monotonic() < end:
+            assert channel.receive(moment_after(GUARD), size=8192)
+            gevent.sleep(0.02)
+        slow.set()
+        assert over.wait(GUARD)
+
+    stall = 0.4
+    slow, over = Event(), Event()
+    client = converse(script, settings=((INITIAL_WINDOW_SIZE, 1 << 30),))
+    upload = spawn(lambda: client.request("POST", "/", [], bytes(64 << 20), timeout=Timeouts(read=GUARD, write=stall)))
+    assert slow.wait(GUARD)
+    assert not upload.ready()
+    upload.kill()
     over.set()
 
 

@@ -67,7 +67,7 @@ class Http2ClientConnection(Http2Link):
 
     def __repr__(self) -> str:
         state = "open" if self._refusal is None else f"refused: {self._refusal}"
-        return f"<Http2ClientConnection {len(self._open)} responses due, {state}, {self._channel!r}>"
+        return f"<Http2ClientConnection {len(self._open)} responses due, {state}, {self.channel!r}>"
 
     # requests
 
@@ -174,7 +174,7 @@ class Http2ClientConnection(Http2Link):
         if self._loss is None:
             self.engine.goaway()
         self._flush()
-        self._channel.close()
+        self.channel.close()
 
     # may there be a request?
 

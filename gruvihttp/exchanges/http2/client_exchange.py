@@ -15,6 +15,7 @@ from greenlet import getcurrent, greenlet
 
 from gruvihttp.errors import HttpError, LocalProtocolError, Timeout, fresh
 from gruvihttp.exchanges.http2.arrivals import Arrivals
+from gruvihttp.exchanges.http2.taking import Taking, TakingCarrier
 from gruvihttp.exchanges.turns import GreenletRef
 from gruvihttp.net.deadline import moment_after
 from gruvihttp.net.sockets import BytesLike
@@ -22,17 +23,14 @@ from gruvihttp.reader import StreamReader
 from gruvihttp.sansio.events import InformationalResponse, Response
 from gruvihttp.sansio.h2sender import LOW_WATER_BYTES
 from gruvihttp.sansio.headers import EMPTY, Headers
-from gruvihttp.sansio.http2 import H2Engine
 
 __all__ = ["Http2ClientExchange"]
 
 _PIECE_BYTES = 65536
 
 
-class Carrier(Protocol):
+class Carrier(TakingCarrier, Protocol):
     """What an exchange needs of its connection."""
-
-    engine: H2Engine
 
     def flush_soon(self) -> None: ...
     def await_empty(self, arrivals: Arrivals) -> None: ...
@@ -181,10 +179,11 @@ class Http2ClientExchange:
         stream = self._stream
         if stream.queued_bytes <= most_bytes:
             return
+        taking = Taking(self._connection, stream, self.arrivals.timeouts.write)
         self._sender = getcurrent()
         try:
             while stream.queued_bytes > most_bytes and not self.arrivals.over:
-                self._await_progress(stream.queued_bytes)
+                self._await_progress(taking)
         except BaseException as exc:
             self._give_up(exc)
             raise
@@ -192,11 +191,11 @@ class Http2ClientExchange:
             self._sender = None
         self._is_wanted()
 
-    def _await_progress(self, queued_bytes: int) -> None:
+    def _await_progress(self, taking: Taking) -> None:
         try:
-            self.arrivals.wait(moment_after(self.arrivals.timeouts.write), "write")
+            self.arrivals.wait(taking.deadline, "write")
         except Timeout as exc:
-            if exc.phase == "total" or self._stream.queued_bytes >= queued_bytes:
+            if exc.phase == "total" or not taking.goes_on():
                 raise
 
     def _give_up(self, exc: BaseException) -> None:

@@ -35,6 +35,7 @@ from gruvihttp.exchanges.wakeups import Wakeups
 from gruvihttp.limits import Limits, Timeouts
 from gruvihttp.net.channel import Channel
 from gruvihttp.net.deadline import Alarm
+from gruvihttp.net.stall import Stall
 from gruvihttp.sansio.events import Data, EndOfMessage, InformationalResponse, Response
 from gruvihttp.sansio.h2errors import ErrorCode
 from gruvihttp.sansio.h2events import ConnectionFailed, GoAwayReceived, PingAcknowledged, SettingsChanged, StreamReset
@@ -75,13 +76,15 @@ class Http2Link:
         self.engine = H2Engine(CLIENT, settings, limits)
         self.loop = get_hub().loop
         self.thread = get_ident()
-        self._channel = channel
+        self.channel = channel
         self._timeouts = timeouts or Timeouts()
         self._on_informational = on_informational
+        self.sent_bytes = 0  # that the system has accepted
         self._outbox = Outbox(self.engine, channel, self.loop, self._flush)
         self.flush_soon = self._outbox.flush_soon
         self._alarm = Alarm(self.loop, self._expire)
         self._wait: _Wait | None = None
+        self._reading: Stall | None = None  # whether the server reads, while the socket takes nothing
         self._open: dict[Arrivals, ref[Http2ClientExchange]] = {}  # those on which more may arrive
         self._emptying: set[Arrivals] = set()  # those that wait until all of their output has left
         self._news = Wakeups(self.loop)  # greenlets that wait for something about the connection
@@ -95,7 +98,7 @@ class Http2Link:
 
     def start(self) -> None:
         """Introduce ourselves, and begin to listen."""
-        self._channel.park(self._readable)
+        self.channel.park(self._readable)
         self.flush_soon()
         self._watch()
 
@@ -120,7 +123,7 @@ class Http2Link:
     def _readable(self) -> None:
         """Read, and hand on the events. An error of ours ends this connection, and the hub reports it."""
         try:
-            data = self._channel.try_receive()
+            data = self.channel.try_receive()
             if data:
                 self._take(data)
             elif data is not None:
@@ -181,7 +184,8 @@ class Http2Link:
         if self._is_over:
             return
         try:
-            if self._outbox.send():
+            if sent_bytes := self._outbox.send():
+                self.sent_bytes += sent_bytes
                 self._wait = None  # progress
         except TransportError as exc:
             self._lose_output(exc)
@@ -205,7 +209,7 @@ class Http2Link:
     def _lose_output(self, exc: TransportError) -> None:
         """Nothing more can be sent. What has arrived before says why, or is a response."""
         with suppress(TransportError):
-            while data := self._channel.try_receive():
+            while data := self.channel.try_receive():
                 self._take(data)
         if self._goaway is not None and self._goaway.error_code != ErrorCode.NO_ERROR:
             self._lose(goaway_error(self._goaway))
@@ -221,13 +225,14 @@ class Http2Link:
             return
         self._wait = wait
         seconds = self._patience(wait)
+        self._reading = self.channel.stall(seconds) if wait is _Wait.ROOM else None
         if seconds is None:
             self._alarm.clear()
         else:
             self._alarm.set(monotonic() + seconds)
 
     def _waits_for(self) -> _Wait | None:
-        if self._channel.closed:
+        if self.channel.closed:
             return None
         if self._closing:
             return _Wait.END
@@ -252,6 +257,9 @@ class Http2Link:
                 self.engine.goaway(ErrorCode.SETTINGS_TIMEOUT)
                 self._fail_all(Timeout("timed out: the server does not answer in HTTP/2", phase="handshake"))
                 self._flush()  # before a greenlet that is woken closes it
+            case _Wait.ROOM if self._reading is not None and self._reading.goes_on():
+                assert self._reading.deadline is not None
+                self._alarm.set(self._reading.deadline)
             case _Wait.ROOM:
                 self._lose(Timeout("timed out: the server does not read", phase="write"))
             case _Wait.END:
@@ -284,13 +292,13 @@ class Http2Link:
     @property
     def _is_over(self) -> bool:
         """Whether nothing more is sent."""
-        return self._closing or self._channel.closed
+        return self._closing or self.channel.closed
 
     def _finish(self) -> None:
         """Everything is sent: let the server read it before the connection is closed."""
         self._closing = True
-        self._channel.shutdown_write()
-        self._channel.park_and_drop(self._linger_bytes, lambda _: self._lose(HttpError("it was closed")))
+        self.channel.shutdown_write()
+        self.channel.park_and_drop(self._linger_bytes, lambda _: self._lose(HttpError("it was closed")))
 
     def _lose(self, error: Error) -> None:
         """The connection is over."""
@@ -299,10 +307,10 @@ class Http2Link:
         self._alarm.close()
         self._outbox.close()
         self._wait = None
-        if self._channel.broken or isinstance(error, (Timeout, TransportError)):
-            self._channel.abort()
+        if self.channel.broken or isinstance(error, (Timeout, TransportError)):
+            self.channel.abort()
         else:
-            self._channel.close()
+            self.channel.close()
 
     def _end_error(self) -> Error:
         """What the end of input means."""
@@ -316,7 +324,7 @@ class Http2Link:
         self._refusal = self._loss = HttpError("it belongs to the parent of this process")
         self._open.clear()
         self._alarm.close()
-        self._channel.forget()
+        self.channel.forget()
 
 
 _all: WeakSet[Http2Link] = WeakSet()

@@ -1,8 +1,8 @@
-"""`Taking`: whether a client takes enough of a stream whose handler waits for that.
+"""`Taking`: whether the peer takes enough of a stream that a greenlet waits for.
 
 A stream may stand still for three reasons. It waits for its turn, or for the socket: then the connection is watched.
 What it has sent is still on its way, behind what others have sent, and its window cannot open before it is there: then
-the connection must get on. Or the client has it all, and opens no window: then the stream itself must get on.
+the connection must get on. Or the peer has it all, and opens no window: then the stream itself must get on.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from gruvihttp.net.deadline import moment_after
 from gruvihttp.sansio.h2streams import Stream
 from gruvihttp.sansio.http2 import H2Engine
 
-__all__ = ["Taking"]
+__all__ = ["Taking", "TakingCarrier"]
 
 
-class Carrier(Protocol):
+class TakingCarrier(Protocol):
     """What it needs of the connection."""
 
     channel: Channel
@@ -27,11 +27,11 @@ class Carrier(Protocol):
 
 
 class Taking:
-    """Periods of `seconds`, None for ever, in each of which the client has to take enough. `deadline` ends this one."""
+    """Periods of `seconds`, None for ever, in each of which the peer has to take enough. `deadline` ends this one."""
 
     __slots__ = ("_carrier", "_least", "_queued", "_seconds", "_stream", "_taken", "deadline")
 
-    def __init__(self, carrier: Carrier, stream: Stream, seconds: float | None) -> None:
+    def __init__(self, carrier: TakingCarrier, stream: Stream, seconds: float | None) -> None:
         self._carrier = carrier
         self._stream = stream
         self._seconds = seconds
@@ -39,7 +39,7 @@ class Taking:
         self._begin()
 
     def goes_on(self) -> bool:
-        """Now that the deadline may have passed: has the client taken enough? Then it has another period."""
+        """Now that the deadline may have passed: has the peer taken enough? Then it has another period."""
         if self.deadline is None or monotonic() < self.deadline:
             return True
         if not self._is_enough():
@@ -60,5 +60,5 @@ class Taking:
         return others_go_first and self._taken_of_all() - self._taken >= self._least
 
     def _taken_of_all(self) -> int:
-        """How much of what was sent on the connection has reached the client's system."""
+        """How much of what was sent on the connection has reached the peer's system."""
         return self._carrier.sent_bytes - self._carrier.channel.unread_bytes()
