@@ -41,7 +41,7 @@ def main() -> int:
     """Print a line for each abuser, and one for all of them together."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.abuse", description=__doc__.partition("\n")[0])
     parser.add_argument("abusers", nargs="*", metavar="ABUSER", help=f"of {', '.join(ABUSERS)}; default: all")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each sample; default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each sample; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="of four samples each; default: %(default)s")
     parser.add_argument("--each", type=int, default=5, help="of each kind at a time; default: %(default)s")
     options = parser.parse_args()
