@@ -228,9 +228,7 @@ class Sending(Receiving):
         patience, alarm = self._stall, self._stall_alarm
         if self._writer is None or patience is None or alarm is None:
             return
-        if patience.goes_on() and patience.deadline is not None:
-            alarm.set(patience.deadline)
-        else:
+        if not patience.extend(alarm):
             self._writer.throw(Timeout("timed out: the peer does not read", phase="write"))
 
     def _watch_room(self, callback: Callable[..., object], *args: object) -> Watcher:

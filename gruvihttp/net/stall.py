@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from gruvihttp.net.deadline import moment_after
+from gruvihttp.net.deadline import Alarm, moment_after
 from gruvihttp.net.sockets import RawSocket, unread_bytes
 
 __all__ = ["Stall"]
@@ -45,6 +45,14 @@ class Stall:
         if self._accepted + self._held - unread_bytes(self._sock) < self._least:
             return False
         self._renew()
+        return True
+
+    def extend(self, alarm: Alarm) -> bool:
+        """Whether it `goes_on`. If so, `alarm`, which has gone off at a deadline, is set for the next one."""
+        if not self.goes_on():
+            return False
+        if self.deadline is not None:
+            alarm.set(self.deadline)
         return True
 
     def _renew(self) -> None:

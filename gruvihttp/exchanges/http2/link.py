@@ -257,10 +257,9 @@ class Http2Link:
                 self.engine.goaway(ErrorCode.SETTINGS_TIMEOUT)
                 self._fail_all(Timeout("timed out: the server does not answer in HTTP/2", phase="handshake"))
                 self._flush()  # before a greenlet that is woken closes it
-            case _Wait.ROOM if self._reading is not None and self._reading.goes_on():
-                assert self._reading.deadline is not None
-                self._alarm.set(self._reading.deadline)
             case _Wait.ROOM:
+                if self._reading is not None and self._reading.extend(self._alarm):
+                    return
                 self._lose(Timeout("timed out: the server does not read", phase="write"))
             case _Wait.END:
                 self._lose(HttpError("it was closed"))

@@ -183,8 +183,7 @@ class Http2Phases:
                 self._count(Defence.SLOW_HEAD)
                 self._lose(abort=True)
             case Wait.WINDOW | Wait.ROOM:
-                if self._reading is not None and self._reading.goes_on() and self._reading.deadline is not None:
-                    self._alarm.set(self._reading.deadline)
+                if self._reading is not None and self._reading.extend(self._alarm):
                     return
                 self._count(Defence.SLOW_READER)
                 self._lose(abort=True)
