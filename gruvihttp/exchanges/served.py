@@ -67,6 +67,10 @@ class ServedExchange:
         for name, value in trailers.raw:
             self.request_trailers.append((name.decode("ascii"), value.decode("latin-1")))
 
+    def let_go(self) -> None:
+        """The handler is done. Its notes have a reader, a failure has a traceback, and both lead back to here."""
+        self.notes = self.failure = None
+
     def send_head(self, head: ResponseHead) -> None:
         """Give the head of the final response."""
         raise NotImplementedError

@@ -132,25 +132,22 @@ class ServerConnection(Http1Parking):
     def _abandon(self) -> None:
         if self.current is not None:  # else the exchange was over
             self._tally.aborted += 1
-            self._part_from(self.current)
+            self.current.let_go()
         self.abort()
 
     def _after(self, exchange: Http1ServerExchange) -> Request | None:
         """Bring the connection to where the next request can begin. Returns that if it has arrived already."""
         self.current = None
-        if exchange.ending is not COMPLETE or exchange.failure is not None or self.phase is CLOSED:
-            self._part_from(exchange)
-            if exchange.ending is not COMPLETE or self.phase is CLOSED:
-                self._after_failure(exchange)
-                return None
+        exchange.let_go()
+        if exchange.ending is not COMPLETE or self.phase is CLOSED:
+            self._after_failure(exchange)
+            return None
         self._statuses[exchange.head.status] += 1  # type: ignore[union-attr]  # complete, so there is one
         if exchange.plan.framing is NONE:
             self._reader.next_event()  # the end of the request
-        elif not exchange.content_ended:
-            self._part_from(exchange)
-            if not (exchange.persists and self._drained(exchange)):
-                self._finish(unread=True)
-                return None
+        elif not exchange.content_ended and not (exchange.persists and self._drained(exchange)):
+            self._finish(unread=True)
+            return None
         if not exchange.persists:
             self._finish()
             return None
@@ -165,10 +162,6 @@ class ServerConnection(Http1Parking):
         else:
             self._finish()
         return None
-
-    def _part_from(self, exchange: Http1ServerExchange) -> None:
-        """Its failure has a traceback, and its notes have a reader; through both it would hold itself for ever."""
-        exchange.failure = exchange.notes = None
 
     def _give_place(self) -> Request | None:
         """Another client waits for a place, so this connection, which has been served just now, gives up its own."""

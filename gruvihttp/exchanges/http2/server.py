@@ -266,7 +266,8 @@ class Http2ServerConnection(Http2Phases):
             self.tally.statuses[exchange.head.status] += 1  # type: ignore[union-attr]  # complete, so there is one
         else:
             self.tally.aborted += 1
-        exchange.notes = exchange.failure = exchange.stream.owner = None  # or only the collector would part them
+        exchange.let_go()
+        exchange.stream.owner = None  # or only the collector would part them
         self.flush_soon()
 
     def await_end(self, exchange: Http2ServerExchange) -> None:
